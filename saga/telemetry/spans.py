@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import Literal, Protocol
 
-Attribute = str | int | float | bool
+Attribute = str | int | float | bool | tuple[str, ...]
 Attributes = Mapping[str, Attribute]
 Kind = Literal["internal", "producer", "consumer", "client", "server"]
 
