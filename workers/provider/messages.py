@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
-IdempotencyKey = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._:/-]{1,128}$")]
+IdempotencyKey = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._:/-]{1,256}$")]
 ChargeId = Annotated[str, StringConstraints(pattern=r"^ch_[0-9a-f]{24}$")]
 
 
@@ -28,7 +28,7 @@ class ChargeRequest(BaseModel):
 
     amount: int = Field(gt=0, le=10**11)
     currency: Annotated[str, StringConstraints(pattern=r"^[A-Z]{3}$")]
-    source: Annotated[str, StringConstraints(pattern=r"^tok_[a-z0-9_]{1,60}$")]
+    source: Annotated[str, StringConstraints(pattern=r"^tok_[A-Za-z0-9_]{1,124}$")]
     metadata: Metadata
 
 

@@ -1,7 +1,7 @@
 -- The simulated payment provider's ledger. One row per idempotency key, whoever came first with it: a charge, or the
 -- void of a charge that had not arrived (status 'voided'), which makes the late charge impossible.
 CREATE TABLE charges (
-    idempotency_key text PRIMARY KEY CHECK (length(idempotency_key) BETWEEN 1 AND 128),
+    idempotency_key text PRIMARY KEY CHECK (length(idempotency_key) BETWEEN 1 AND 256),
     charge_id       text NOT NULL,
     status          text NOT NULL CHECK (status IN ('captured', 'declined', 'voided')),
     booking_id      text,
