@@ -27,7 +27,7 @@ from saga.engine.definition import (
 )
 from saga.engine.state import State, Status
 from saga.telemetry.spans import Attribute, Attributes
-from schemas import commands, events, replies, requests, topics
+from schemas import commands, events, limits, replies, requests, topics
 from schemas.base import Message
 
 
@@ -215,7 +215,11 @@ def _announce(state: State, booking: Booking) -> Message | None:
     if state.status in {Status.FAILED, Status.TIMED_OUT}:
         status: Literal["FAILED", "TIMED_OUT"] = "FAILED" if state.status is Status.FAILED else "TIMED_OUT"
         return events.BookingFailed(
-            **common, status=status, error_type=state.error_type, reason=state.reason, compensated=compensated
+            **common,
+            status=status,
+            error_type=state.error_type,
+            reason=state.reason[: limits.MAX_REASON],
+            compensated=compensated,
         )
     return None  # NEEDS_ATTENTION: nothing is settled yet, so nothing is said
 

@@ -33,7 +33,8 @@ class SagaStarted:
 
 @dataclass(frozen=True, slots=True)
 class SagaEnded:
-    """A saga reached a terminal state. ``after_end``: it had been confirmed before, and was cancelled since."""
+    """A saga reached a terminal state. ``after_end``: it had ended before (confirmed and since cancelled, or parked and
+    since resumed), so it is not one more saga."""
 
     status: str
     source: str

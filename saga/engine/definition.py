@@ -50,7 +50,8 @@ class Retry:
 
     def delay_us(self, command_id: str, attempt: int) -> int:
         """Microseconds to wait after ``attempt`` (1 is the first) before the next."""
-        base = min(self.cap_s, self.first_s * self.factor ** (attempt - 1))
+        # The exponent is bounded because a retriable step is repeated for ever.
+        base = min(self.cap_s, self.first_s * self.factor ** min(max(attempt, 1) - 1, 63))
         digest = blake2b(f"{command_id}:{attempt}".encode(), digest_size=4).digest()
         spread = int.from_bytes(digest, "big") / 0xFFFF_FFFF * 2 - 1
         return int(base * (1 + self.jitter * spread) * 1_000_000)
@@ -141,7 +142,10 @@ class Step(Generic[D]):
         return replace(self, replies={**self.replies, reply: answer})
 
     def within(self, deadline_s: float, *, retry: Retry | None = None, runs: int = 1) -> Step[D]:
-        """How long one execution may take, when its command is repeated, and how many executions there may be."""
+        """How long one execution may take, when its command is repeated, and how many executions there may be.
+
+        A retriable step is never given up, so of these only ``retry`` concerns it.
+        """
         return replace(self, deadline_s=deadline_s, retry=retry or self.retry, max_runs=runs)
 
     def undone_by(
@@ -246,6 +250,14 @@ def _naming(definition: Definition[Any]) -> list[str]:
     problems += [
         f"{name} answers two steps; give each its own" for name in sorted({r for r in replies if replies.count(r) > 1})
     ]
+    problems += [
+        f"the name {name!r} is not a plain word, but it becomes part of ids" for name in names if not _plain(name)
+    ]
+    for control in (definition.starts_on, definition.cancels_on):
+        if control.__name__ in replies:
+            problems.append(f"{control.__name__} starts or cancels the saga, so it cannot answer a step")
+    if definition.starts_on is definition.cancels_on:
+        problems.append(f"{definition.starts_on.__name__} both starts and cancels it, so nothing could cancel it")
     if not definition.steps:
         problems.append("it has no steps")
     if definition.deadline_s <= 0:
@@ -282,4 +294,24 @@ def _completeness(step: Step[Any]) -> list[str]:
         problems.append(f"{step.name} is {step.kind}, so {step.undo.name} would never run; make it compensatable")
     if step.deadline_s <= 0 or step.max_runs < 1:
         problems.append(f"{step.name} needs a positive deadline and at least one run")
+    if not _patient(step.retry):
+        problems.append(f"{step.name} would be repeated without pause; {_PATIENCE}")
+    if (undo := step.undo) is not None:
+        if not undo.topic:
+            problems.append(f"{undo.name} sends its command nowhere; name a topic")
+        if undo.deadline_s <= 0:
+            problems.append(f"{undo.name} needs a positive deadline")
+        if not _patient(undo.retry):
+            problems.append(f"{undo.name} would be repeated without pause; {_PATIENCE}")
     return problems
+
+
+_PATIENCE = "a schedule needs first_s and cap_s above 0, a factor of 1 or more and a jitter from 0 to below 1"
+
+
+def _patient(retry: Retry) -> bool:
+    return retry.first_s > 0 and retry.cap_s > 0 and retry.factor >= 1 and 0 <= retry.jitter < 1
+
+
+def _plain(name: str) -> bool:
+    return name.isascii() and name.isidentifier()

@@ -6,6 +6,7 @@ what redelivery, audit and replay rely on. Invariants, proved by the property te
 * at most one command is awaited at any time;
 * a reply counts only if it names the awaited command and the epoch in which that was issued;
 * undos run one at a time, in the strict reverse of the steps that were done or whose outcome is unknown;
+* a retriable step is never given up: no deadline and no refusal undoes a saga whose pivot has committed;
 * every applied input adds one to ``epoch``; nothing else does.
 """
 
@@ -126,14 +127,18 @@ def _reply(definition: Definition[Any], state: State, message: Envelope, now_us:
     state = state.model_copy(update={"data": answer.data})
     outcome = {Done: Outcome.DONE, UnknownAnswer: Outcome.UNKNOWN}.get(type(answer), Outcome.REFUSED)
     state = _replace_last(state, run.model_copy(update={"outcome": outcome}))
-    facts: tuple[Fact, ...] = (StepEnded(step.name, outcome.value, now_us - run.sent_us),)
+    facts: tuple[Fact, ...] = (StepEnded(step.name, outcome.value, _since(run, now_us)),)
     if isinstance(answer, Done):
         following = definition.following(step.name)
         if following is None:
             return _end(definition, state, Status.CONFIRMED, now_us, facts)
         return _applied(definition, _run(definition, state, following.name, now_us), facts)
     tried = sum(1 for earlier in state.runs if earlier.step == step.name)
-    if step.kind is StepKind.RETRIABLE or (isinstance(answer, Again) and tried < step.max_runs):
+    if step.kind is StepKind.RETRIABLE:
+        # Asked anew, but in its own time: at once would be as fast as the worker can refuse.
+        pause_us = int(step.retry.delay_us(run.command_id, tried) * state.pace)
+        return _applied(definition, _run(definition, state, step.name, now_us, pause_us), facts)
+    if isinstance(answer, Again) and tried < step.max_runs:
         return _applied(definition, _run(definition, state, step.name, now_us), facts)
     if isinstance(answer, Refused | UnknownAnswer):
         return _roll_back(definition, state, Status.FAILED, answer.error_type, answer.reason, now_us, facts)
@@ -150,9 +155,18 @@ def _undone(definition: Definition[Any], state: State, run: Run, now_us: int) ->
     rollback = state.rollback
     assert rollback is not None
     rollback = rollback.model_copy(update={"todo": rollback.todo[1:], "done": (*rollback.done, undo.name)})
-    facts: tuple[Fact, ...] = (StepEnded(undo.name, Outcome.DONE.value, now_us - run.sent_us, compensation=True),)
+    facts: tuple[Fact, ...] = (StepEnded(undo.name, Outcome.DONE.value, _since(run, now_us), compensation=True),)
     if state.status is Status.NEEDS_ATTENTION:
         facts = (*facts, Resumed(undo.name))
+        # The spans of the end are out. What is left to undo belongs under a second rollback span.
+        rollback = rollback.model_copy(
+            update={
+                "ended_as": rollback.ended_as or state.status,
+                "span_id": _rollback_span_id(state, run.command_id),
+                "started_us": now_us,
+                "ended_us": 0,
+            }
+        )
     state = state.model_copy(update={"rollback": rollback, "status": Status.COMPENSATING})
     return _next_undo(definition, state, now_us, facts)
 
@@ -171,16 +185,17 @@ def _tick(definition: Definition[Any], state: State, now_us: int) -> Decision:
     run, timer = state.pending, state.timer
     assert run is not None, "a live saga always awaits exactly one reply"
     assert timer is not None, "a live saga always has a timer"
-    forward = run.undoes is None
-    if forward and now_us >= min(timer.deadline_us, state.deadline_us):
-        state = state.model_copy(update={"epoch": state.epoch + 1})
-        reason = f"{run.step} did not answer in time" if now_us >= timer.deadline_us else "the saga took too long"
-        return _roll_back(definition, state, Status.TIMED_OUT, "timeout", reason, now_us, ())
-    if not forward and now_us >= timer.deadline_us:
-        return _park(definition, state, run, now_us)
+    if timer.deadline_us is not None:
+        forward = run.undoes is None
+        if forward and now_us >= min(timer.deadline_us, state.deadline_us):
+            state = state.model_copy(update={"epoch": state.epoch + 1})
+            reason = f"{run.step} did not answer in time" if now_us >= timer.deadline_us else "the saga took too long"
+            return _roll_back(definition, state, Status.TIMED_OUT, "timeout", reason, now_us, ())
+        if not forward and now_us >= timer.deadline_us:
+            return _park(definition, state, run, now_us)
     if now_us < timer.next_attempt_us:
         return Decision(Verdict.IDLE, state)
-    run = run.model_copy(update={"attempt": run.attempt + 1})
+    run = run.model_copy(update={"attempt": run.attempt + 1, "sent_us": run.sent_us if run.attempt else now_us})
     delay = int(_retry_of(definition, run).delay_us(run.command_id, run.attempt) * state.pace)
     timer = timer.model_copy(update={"next_attempt_us": now_us + delay})
     state = _replace_last(state, run).model_copy(update={"timer": timer, "epoch": state.epoch + 1})
@@ -213,23 +228,22 @@ def _roll_back(
     now_us: int,
     facts: tuple[Fact, ...],
 ) -> Decision:
-    after_end = state.status is Status.CONFIRMED
+    ended_as = None if state.status.live else state.status
     if (run := state.pending) is not None:
-        facts = (*facts, StepEnded(run.step, Outcome.UNKNOWN.value, now_us - run.sent_us))
+        facts = (*facts, StepEnded(run.step, Outcome.UNKNOWN.value, _since(run, now_us)))
         state = _replace_last(state, run.model_copy(update={"outcome": Outcome.UNKNOWN, "ended_us": now_us}))
-    if not after_end:
-        state = state.model_copy(update={"reason": reason, "error_type": error_type})
+    state = state.model_copy(update={"reason": reason, "error_type": error_type})
     attempted = [run for run in state.runs if run.outcome in {Outcome.DONE, Outcome.UNKNOWN}]
     todo = tuple(run.command_id for run in reversed(attempted) if definition.step(run.step).undo is not None)
-    if not todo:
+    if not todo and ended_as is None:
         return _end(definition, state, target, now_us, facts)
     rollback = Rollback(
         reason=error_type,
         target=target,
-        span_id=f"{derive_span_id(state.id, state.trace.root_span_id, 'rollback'):016x}",
+        span_id=_rollback_span_id(state),
         started_us=now_us,
         todo=todo,
-        after_end=after_end,
+        ended_as=ended_as,
     )
     state = state.model_copy(update={"status": Status.COMPENSATING, "rollback": rollback})
     return _next_undo(definition, state, now_us, facts)
@@ -259,22 +273,33 @@ def _next_undo(definition: Definition[Any], state: State, now_us: int, facts: tu
     return _applied(definition, state, facts)
 
 
-def _run(definition: Definition[Any], state: State, step_name: str, now_us: int) -> State:
+def _rollback_span_id(state: State, *resumed: str) -> str:
+    return f"{derive_span_id(state.id, state.trace.root_span_id, 'rollback', *resumed):016x}"
+
+
+def _run(definition: Definition[Any], state: State, step_name: str, now_us: int, pause_us: int = 0) -> State:
     step = definition.step(step_name)
     number = 1 + sum(1 for run in state.runs if run.step == step_name)
     # This id format is the dedup key of the command, and the provider's idempotency key: never change it.
     command_id = f"{state.id}.{step_name}.{number}"
-    run = Run(step=step_name, command_id=command_id, epoch=state.epoch, attempt=1, sent_us=now_us)
-    return state.model_copy(
-        update={"runs": (*state.runs, run), "timer": _timer(step.retry, step.deadline_s, run, state.pace)}
-    )
+    run = Run(step=step_name, command_id=command_id, epoch=state.epoch, attempt=0 if pause_us else 1, sent_us=now_us)
+    deadline_s = None if step.kind is StepKind.RETRIABLE else step.deadline_s
+    timer = _timer(step.retry, deadline_s, run, state.pace)
+    if pause_us:
+        timer = Timer(next_attempt_us=now_us + pause_us, deadline_us=None)
+    return state.model_copy(update={"runs": (*state.runs, run), "timer": timer})
 
 
-def _timer(retry: Retry, deadline_s: float, run: Run, pace: float) -> Timer:
+def _timer(retry: Retry, deadline_s: float | None, run: Run, pace: float) -> Timer:
     return Timer(
         next_attempt_us=run.sent_us + int(retry.delay_us(run.command_id, run.attempt) * pace),
-        deadline_us=run.sent_us + int(deadline_s * pace * _SECOND_US),
+        deadline_us=None if deadline_s is None else run.sent_us + int(deadline_s * pace * _SECOND_US),
     )
+
+
+def _since(run: Run, now_us: int) -> int:
+    # The clock of a database that failed over may be behind; a duration is never negative.
+    return max(0, now_us - run.sent_us)
 
 
 def _end(definition: Definition[Any], state: State, status: Status, now_us: int, facts: tuple[Fact, ...]) -> Decision:
@@ -288,7 +313,7 @@ def _end(definition: Definition[Any], state: State, status: Status, now_us: int,
 def _ended_fact(definition: Definition[Any], state: State, now_us: int) -> SagaEnded:
     after_end = state.rollback is not None and state.rollback.after_end
     source = definition.source(definition.decode(state))
-    return SagaEnded(state.status.value, source, state.error_type, now_us - state.started_us, after_end)
+    return SagaEnded(state.status.value, source, state.error_type, max(0, now_us - state.started_us), after_end)
 
 
 def _applied(definition: Definition[Any], state: State, facts: tuple[Fact, ...], *, accepted: bool = False) -> Decision:
@@ -304,7 +329,7 @@ def _not_applied(definition: Definition[Any], state: State, message: Envelope, r
 
 def _say_again(definition: Definition[Any], state: State, verdict: Verdict) -> Decision:
     spans = closing_spans(definition, state)
-    if len(state.runs) == 1 and state.status.live:
+    if len(state.runs) == 1 and state.status is Status.RUNNING:
         spans = (accepted_span(definition, state),)
     return Decision(verdict, state, outputs(definition, state), spans)
 

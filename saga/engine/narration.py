@@ -12,8 +12,6 @@ from saga.engine.envelope import Envelope, Outgoing, SagaHeaders, outgoing
 from saga.engine.state import Rollback, Run, State, Status
 from saga.telemetry.spans import Attribute, SpanContext, SpanRecord, derive_span_id
 
-SOURCE = "/booking/orchestrator"
-
 
 def step_span_id(command_id: str, attempt: int) -> int:
     """The span id that a worker gives to an attempt at a command, so that its undo can link to it unseen."""
@@ -23,15 +21,19 @@ def step_span_id(command_id: str, attempt: int) -> int:
 def outputs(definition: Definition[Any], state: State) -> tuple[Outgoing, ...]:
     """What the saga's present state has to say: the command whose reply it awaits, or the event of its end."""
     if (run := state.pending) is not None and state.status.live:
-        return (_command(definition, state, run),)
+        return (_command(definition, state, run),) if run.attempt else ()
     if not state.status.live and (event := definition.announce(state, definition.decode(state))) is not None:
         said = f"{state.id}.{state.status.value.lower()}"
         ended = state.rollback.ended_us if state.rollback and state.rollback.after_end else state.ended_us
         parent = state.rollback_context if state.rollback and state.rollback.after_end else state.trace.root()
         headers = SagaHeaders(epoch=state.epoch, step="announce", command_id=said, parent=parent)
-        envelope = Envelope(said, state.id, event, ended, SOURCE, None, state.trace.baggage, headers)
+        envelope = Envelope(said, state.id, event, ended, _source(definition), None, state.trace.baggage, headers)
         return (outgoing(definition.events_topic, envelope, parent),)
     return ()
+
+
+def _source(definition: Definition[Any]) -> str:
+    return f"/{definition.name}/orchestrator"
 
 
 def _command(definition: Definition[Any], state: State, run: Run) -> Outgoing:
@@ -49,7 +51,8 @@ def _command(definition: Definition[Any], state: State, run: Run) -> Outgoing:
         parent, topic = state.rollback_context, step.undo.topic
         body = step.undo.build(data, CommandRef(state.id, run.command_id, run.undoes))
     headers = SagaHeaders(run.epoch, step.name, run.attempt, run.command_id, parent, undoes)
-    envelope = Envelope(run.command_id, state.id, body, run.sent_us, SOURCE, None, state.trace.baggage, headers)
+    source = _source(definition)
+    envelope = Envelope(run.command_id, state.id, body, run.sent_us, source, None, state.trace.baggage, headers)
     return outgoing(topic, envelope, parent)
 
 
@@ -77,13 +80,13 @@ def closing_spans(definition: Definition[Any], state: State) -> tuple[SpanRecord
 
 
 def root_span(definition: Definition[Any], state: State) -> SpanRecord:
-    """The root span as it was when the saga first ended: a later cancellation does not rewrite it."""
-    after_end = state.rollback is not None and state.rollback.after_end
-    status = Status.CONFIRMED if after_end else state.status
+    """The root span as it was when the saga first ended: neither a later cancellation nor an undo that was parked and
+    done after all rewrites it."""
+    status = (state.rollback.ended_as if state.rollback else None) or state.status
     good = status is Status.CONFIRMED
     attributes: dict[str, Attribute] = dict(definition.describe(state, definition.decode(state)))
     attributes[f"{definition.name}.status"] = status.value
-    attributes["saga.compensated"] = state.rollback is not None and not after_end
+    attributes["saga.compensated"] = state.rollback is not None and not good
     if not good:
         attributes["error.type"] = state.error_type
     return SpanRecord(

@@ -41,7 +41,10 @@ class _Frozen(BaseModel):
 
 
 class Run(_Frozen):
-    """One execution of a step, forward (``undoes`` None) or of its undo (``undoes``: the command id taken back)."""
+    """One execution of a step, forward (``undoes`` None) or of its undo (``undoes``: the command id taken back).
+
+    ``attempt`` counts how often the command was sent; 0: not yet, it waits for its time.
+    """
 
     step: str
     command_id: str
@@ -54,10 +57,10 @@ class Run(_Frozen):
 
 
 class Timer(_Frozen):
-    """When the pending command is sent again, and when it is given up."""
+    """When the pending command is sent again, and when it is given up (None: never, it follows the pivot)."""
 
     next_attempt_us: int
-    deadline_us: int
+    deadline_us: int | None
 
 
 class Trace(_Frozen):
@@ -91,8 +94,13 @@ class Rollback(_Frozen):
     done: tuple[str, ...] = ()
     """Names of the undo steps carried out, in order."""
     ended_us: int = 0
-    after_end: bool = False
-    """Whether the saga had ended (was CONFIRMED) when this began: its root span is already out."""
+    ended_as: Status | None = None
+    """How the saga had ended (``CONFIRMED``, or parked ``NEEDS_ATTENTION``) when this began, if it had."""
+
+    @property
+    def after_end(self) -> bool:
+        """Whether the saga had ended before: its root span is already out, and is not rewritten."""
+        return self.ended_as is not None
 
 
 class State(_Frozen):
@@ -128,6 +136,8 @@ class State(_Frozen):
         """When the sweeper must look at this saga, if nothing happens before; None: never."""
         if not self.status.live or self.timer is None:
             return None
+        if self.timer.deadline_us is None:
+            return self.timer.next_attempt_us
         soonest = min(self.timer.next_attempt_us, self.timer.deadline_us)
         return min(soonest, self.deadline_us) if self.status is Status.RUNNING else soonest
 
