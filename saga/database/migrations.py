@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from saga.settings import Settings
 
 _GROUP = "booking_saga.migrations"
+_SHARED = Path(__file__).parent / "shared"
+"""Tables that several owners have alike; a package names those it wants in ``SHARES``."""
 
 
 def owners() -> tuple[str, ...]:
@@ -42,13 +44,14 @@ async def pending(settings: Settings) -> list[str]:
     return await asyncio.to_thread(_migrate, settings, owners(), apply=False)
 
 
-def _folder(owner: str) -> Path:
+def _folders(owner: str) -> list[str]:
     points = [point for point in entry_points(group=_GROUP) if point.name == owner]
     if not points:
         raise UsageError(f"nobody owns a schema called {owner!r}; the owners are {', '.join(owners())}")
     module = import_module(points[0].value)
     assert module.__file__ is not None
-    return Path(module.__file__).parent / "migrations"
+    shared = [str(_SHARED / name) for name in getattr(module, "SHARES", ())]
+    return [*shared, str(Path(module.__file__).parent / "migrations")]
 
 
 def _migrate(settings: Settings, names: tuple[str, ...], *, apply: bool) -> list[str]:
@@ -66,7 +69,7 @@ def _migrate(settings: Settings, names: tuple[str, ...], *, apply: bool) -> list
             for owner in names:
                 if apply:
                     guard.execute(f"CREATE SCHEMA IF NOT EXISTS {schemas[owner]}".encode())
-                done += [f"{owner}/{name}" for name in _apply(url, schemas.name(owner), _folder(owner), apply=apply)]
+                done += [f"{owner}/{name}" for name in _apply(url, schemas.name(owner), _folders(owner), apply=apply)]
     except psycopg.OperationalError as error:
         raise DatabaseUnreachable(
             f"cannot migrate: PostgreSQL does not answer ({error}); check SAGA_DATABASE_URL, or run `saga up`"
@@ -74,12 +77,12 @@ def _migrate(settings: Settings, names: tuple[str, ...], *, apply: bool) -> list
     return done
 
 
-def _apply(url: str, schema: str, folder: Path, *, apply: bool) -> list[str]:
+def _apply(url: str, schema: str, folders: list[str], *, apply: bool) -> list[str]:
     from yoyo import get_backend, read_migrations
 
     backend: Any = get_backend(_yoyo_url(url, schema))
     try:
-        migrations = backend.to_apply(read_migrations(str(folder)))
+        migrations = backend.to_apply(read_migrations(*folders))
         ids = [str(migration.id) for migration in migrations]
         if apply and ids:
             backend.apply_migrations(migrations)

@@ -11,14 +11,15 @@ from saga.errors import DatabaseUnreachable
 if TYPE_CHECKING:
     from saga.settings import Settings
 
-class _Connection(asyncpg.Connection):  # type: ignore[type-arg]  # asyncpg's class is generic only in its stubs
+
+class _Connection(asyncpg.Connection):
     """A connection that is not reset when it goes back to the pool.
 
     Nothing session-wide is ever set on a pooled connection (no ``SET``, no ``LISTEN``, no advisory session locks), so
     the reset's extra round trip, which halves the rate of short queries, buys nothing.
     """
 
-    async def reset(self, *, timeout: float | None = None) -> None:
+    async def reset(self, *, timeout: float | None = None) -> None:  # noqa: ASYNC109  # asyncpg's signature
         """Do nothing; see the class."""
 
 

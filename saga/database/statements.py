@@ -17,7 +17,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib import resources
 
-_BLOCK = re.compile(r"^-- name: (?P<name>[a-z_]+)\n-- what: (?P<what>.+)\n(?P<sql>(?:(?!-- name: ).*\n?)+)", re.MULTILINE)
+_BLOCK = re.compile(
+    r"^-- name: (?P<name>[a-z_]+)\n-- what: (?P<what>.+)\n(?P<sql>(?:(?!-- name: ).*\n?)+)", re.MULTILINE
+)
 _SCHEMA = re.compile(r"\{\{([a-z_]+)\}\}")
 
 
@@ -26,13 +28,15 @@ class Schemas:
     """Names of the owners' schemas in one environment: ``Schemas("drill_")["locking"] == '"drill_locking"'``."""
 
     prefix: str = ""
+    aliases: tuple[tuple[str, str], ...] = ()
+    """Other names for owners, for statements that several of them share: ``(("owner", "locking"),)``."""
 
     def name(self, owner: str) -> str:
         """The bare schema name, for catalogues and ``search_path``."""
-        return f"{self.prefix}{owner}"
+        return f"{self.prefix}{dict(self.aliases).get(owner, owner)}"
 
     def __getitem__(self, owner: str) -> str:
-        return f'"{self.prefix}{owner}"'
+        return f'"{self.name(owner)}"'
 
     def fill(self, sql: str) -> str:
         """``sql`` with every ``{{owner}}`` replaced by its quoted schema."""

@@ -34,7 +34,7 @@ _MAX_KEPT_HEADER = 1_024
 def dead_letter(
     record: Record, cause: str, detail: str, *, group: str, topic_prefix: str, context: SpanContext | None = None
 ) -> Outbound:
-    """The record to write to the dead-letter topic for ``record``. Its trace is that of the original, or ``context``."""
+    """The record to write to the dead-letter topic for ``record``, in the trace of the original, or in ``context``."""
     parent = context or _original_context(record)
     origin = str(record.origin)
     if parent is None:

@@ -143,7 +143,7 @@ class Intake:
         envelope = decode(record, self._reading.expected, untrusted=untrusted)
         parent = envelope.context
         if parent is None:
-            # Nobody sent a context: the trace the saga itself would derive, so that both meet (machine: _reserve_trace).
+            # Nobody sent a context: take the trace that the saga itself will derive (machine: _reserve_trace).
             trace_id = derive_trace_id(self._reading.topic_prefix, envelope.key, envelope.id)
             context = process_context(SpanContext(trace_id, 0), envelope.id, self.group, record.origin)
         else:

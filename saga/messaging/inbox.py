@@ -1,0 +1,111 @@
+"""A worker's inbox: which messages it has handled, and what it answered. Written in the transaction of the effect."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import asyncpg
+
+from saga.database import Schemas, Statements
+from saga.engine.envelope import Envelope, Outgoing, SagaHeaders, outgoing
+from saga.messaging.wire import body_to_json
+from saga.telemetry.codec import spans_to_json
+from saga.telemetry.spans import SpanContext, SpanRecord, parse_traceparent
+from schemas.base import Message, message_class
+from schemas.topics import REPLIES
+
+Connection = asyncpg.pool.PoolConnectionProxy[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """A handled message and its reply, with all that is needed to send the reply again under the same ids."""
+
+    message_id: str
+    saga_id: str
+    epoch: int
+    step: str
+    attempt: int
+    reply: Message | None
+    context: SpanContext | None
+    baggage: str
+    replied_us: int
+    spans: str = "[]"
+    """The spans kept with a message that had been handled before, as JSON."""
+
+    def outgoing(self, source: str) -> Outgoing | None:
+        """The reply as a message; None where there is none."""
+        if self.reply is None:
+            return None
+        headers = SagaHeaders(self.epoch, self.step, self.attempt, self.message_id)
+        # This id format is the dedup key of the reply: never change it.
+        envelope = Envelope(
+            f"{self.message_id}.reply", self.saga_id, self.reply, self.replied_us, source, None, self.baggage, headers
+        )
+        return outgoing(REPLIES, envelope, self.context)
+
+
+class Inbox:
+    """The inbox of one worker in its owner's schema."""
+
+    def __init__(self, worker: str, owner: str, schema_prefix: str) -> None:
+        self._worker = worker
+        self.sql = Statements.load("saga.messaging", "sql/inbox.sql", Schemas(schema_prefix, (("owner", owner),)))
+
+    async def known(self, connection: Connection, message_ids: Collection[str]) -> dict[str, Answered]:
+        """What was answered to those of ``message_ids`` that have been handled."""
+        rows = await connection.fetch(self.sql["known"], self._worker, list(message_ids))
+        return {row["message_id"]: _answered(row) for row in rows}
+
+    async def keep(
+        self,
+        connection: Connection,
+        answers: Sequence[tuple[Answered, type[Message], Sequence[SpanRecord]]],
+        *,
+        writer: str,
+        batch: int,
+    ) -> set[str]:
+        """Remember ``answers`` (with the handled message's type and spans); returns the ids not remembered before."""
+        columns: tuple[list[Any], ...] = tuple([] for _ in range(12))
+        for answer, handled, spans in answers:
+            reply = answer.reply
+            values = (
+                answer.message_id,
+                answer.saga_id,
+                handled.type_name(),
+                answer.epoch,
+                answer.step,
+                answer.attempt,
+                None if reply is None else type(reply).type_name(),
+                None if reply is None else body_to_json(reply).decode(),
+                None if answer.context is None else answer.context.traceparent,
+                answer.baggage,
+                answer.replied_us,
+                spans_to_json(spans),
+            )
+            for column, value in zip(columns, values, strict=True):
+                column.append(value)
+        rows = await connection.fetch(self.sql["keep"], self._worker, writer, batch, *columns)
+        return {row["message_id"] for row in rows}
+
+
+def _answered(row: asyncpg.Record) -> Answered:
+    reply: Message | None = None
+    if row["reply_type"] is not None:
+        cls = message_class(row["reply_type"])
+        assert cls is not None, f"the inbox holds a reply of the unknown type {row['reply_type']}"
+        reply = cls.model_validate_json(row["reply"])
+    return Answered(
+        row["message_id"],
+        row["saga_id"],
+        row["epoch"],
+        row["step"],
+        row["attempt"],
+        reply,
+        parse_traceparent(row["context"]) if row["context"] else None,
+        row["baggage"],
+        row["replied_us"],
+        row["spans"],
+    )

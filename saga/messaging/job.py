@@ -1,0 +1,127 @@
+"""What a worker is asked, and what it tells: the vocabulary between a worker and the runtime that feeds it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Generic, Protocol, TypeVar
+
+from saga.engine.envelope import Envelope
+from saga.engine.narration import step_span_id
+from saga.messaging.inbox import Connection
+from saga.telemetry import names
+from saga.telemetry.spans import Attribute, Attributes, Kind, SpanContext, SpanEvent, SpanRecord
+from schemas.base import Message
+
+M_co = TypeVar("M_co", bound=Message, covariant=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Job(Generic[M_co]):
+    """One message for a worker to act on. ``body`` is typed; ``id`` is the idempotency key of whatever is done."""
+
+    envelope: Envelope
+    body: M_co
+    started_ns: int
+
+    @property
+    def id(self) -> str:
+        """The command's (or event's) id."""
+        return self.envelope.id
+
+    @property
+    def attempt(self) -> int:
+        """Which sending of the command this is, from 1."""
+        return self.envelope.saga.attempt if self.envelope.saga else 1
+
+    @property
+    def span_context(self) -> SpanContext | None:
+        """The step's span: a child of the saga's root (or rollback), with an id an undo can derive and link to."""
+        headers = self.envelope.saga
+        parent = headers.parent if headers and headers.parent else self.envelope.context
+        return None if parent is None else parent.child(step_span_id(self.id, self.attempt))
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What the step's span shall say. ``error`` becomes the status description, ``error_type`` its ``error.type``."""
+
+    name: str
+    attributes: Attributes = field(default_factory=dict)
+    kind: Kind = "internal"
+    events: tuple[SpanEvent, ...] = ()
+    error: str | None = None
+    error_type: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What came of a job: the reply (None for events, which nobody waits on), its span, and rows to store with it."""
+
+    reply: Message | None
+    report: Report
+    row: Any = None
+
+
+class BatchHandler(Protocol):
+    """A worker whose whole effect is in its database: a poll is carried out as one set, in one transaction."""
+
+    @property
+    def handles(self) -> frozenset[type[Message]]:
+        """The messages it acts on."""
+        ...
+
+    async def carry_out(self, connection: Connection, jobs: Sequence[Job[Any]]) -> Sequence[Result]:
+        """Do ``jobs`` in the open transaction; one result each, in order. May be rolled back and repeated."""
+        ...
+
+
+class CallHandler(Protocol):
+    """A worker that calls the outside world: jobs run concurrently, one at a time per saga."""
+
+    @property
+    def handles(self) -> frozenset[type[Message]]:
+        """The messages it acts on."""
+        ...
+
+    async def call(self, job: Job[Any]) -> Result:
+        """Do ``job`` outside any transaction; must be idempotent under ``job.id``.
+
+        Raises :class:`saga.errors.TransientFailure` to have the orchestrator's retry schedule send the command again.
+        """
+        ...
+
+    async def store(self, connection: Connection, done: Sequence[tuple[Job[Any], Result]]) -> None:
+        """Write what ``done`` left to write, in the transaction that also remembers the jobs as handled."""
+        ...
+
+
+def step_span(job: Job[Any], report: Report, end_ns: int) -> SpanRecord | None:
+    """The span of a step: what the worker reports, with the identity, links and marks of its command."""
+    context = job.span_context
+    if context is None:
+        return None
+    headers = job.envelope.saga
+    attributes: dict[str, Attribute] = {f"{names.NAMESPACE}.id": job.envelope.key, **report.attributes}
+    links: tuple[SpanContext, ...] = ()
+    if headers is not None:
+        if job.attempt > 1:
+            attributes[names.SAGA_ATTEMPT] = job.attempt
+        if headers.undoes is not None:
+            attributes[names.SAGA_COMPENSATION] = True
+            attributes[names.SAGA_COMPENSATES] = headers.step
+            links = (headers.undoes,)
+    if report.error_type is not None:
+        attributes[names.ERROR_TYPE] = report.error_type
+    return SpanRecord(
+        report.name,
+        report.kind,
+        context,
+        headers.parent if headers and headers.parent else job.envelope.context,
+        job.started_ns,
+        max(end_ns, job.started_ns + 1),
+        attributes,
+        report.error,
+        report.events,
+        links,
+    )

@@ -1,0 +1,180 @@
+"""What every worker does around its effect: remember it with its reply, then publish, record, and finish the delivery.
+
+The order is the whole of exactly-once effect: effect, reply and inbox row commit together; only then is the reply
+published; only when the broker has it may the offset move on. A crash anywhere in between has the message delivered
+again, the inbox answers, and the same reply goes out under the same ids.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Sequence
+from dataclasses import dataclass
+
+from saga.faults import FaultPoint
+from saga.messaging.broker import Publisher
+from saga.messaging.heritage import Heritage
+from saga.messaging.inbox import Answered, Connection, Inbox
+from saga.messaging.intake import Delivery, Intake, publish_persistently
+from saga.messaging.job import Job, Result, step_span
+from saga.messaging.wire import encode
+from saga.telemetry import names
+from saga.telemetry.codec import spans_from_json
+from saga.telemetry.messaging import send_span
+from saga.telemetry.meters import Meters
+from saga.telemetry.spans import Recorder, SpanRecord
+from schemas.base import Message
+
+_PUBLISHES_UNDER_WAY = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """One job done: its deliveries (a redelivery may have joined the first), its answer and its spans."""
+
+    deliveries: tuple[Delivery, ...]
+    answered: Answered
+    spans: tuple[SpanRecord, ...]
+
+
+class Raced(Exception):
+    """Somebody else remembered one of the messages first: roll back, look again. Never leaves this package."""
+
+
+class Settlement:
+    """Shared by the two kinds of worker."""
+
+    def __init__(
+        self,
+        role: str,
+        inbox: Inbox,
+        heritage: Heritage,
+        publisher: Publisher,
+        intake: Intake,
+        *,
+        topic_prefix: str,
+        recorder: Recorder,
+        meters: Meters,
+        faults: FaultPoint,
+    ) -> None:
+        self.inbox = inbox
+        self.faults = faults
+        self.intake = intake
+        self.meters = meters
+        self._source = f"/{names.NAMESPACE}/{role}"
+        self._heritage = heritage
+        self._publisher = publisher
+        self._prefix = topic_prefix
+        self._recorder = recorder
+        self._room = asyncio.Semaphore(_PUBLISHES_UNDER_WAY)
+        self._background: set[asyncio.Task[None]] = set()
+
+    def settle(self, deliveries: tuple[Delivery, ...], job: Job[Message], result: Result) -> Settled:
+        """A job's answer and spans, to be kept in the transaction of its effect."""
+        first = deliveries[0]
+        end_ns = time.time_ns()
+        headers = first.envelope.saga
+        answered = Answered(
+            first.envelope.id,
+            first.envelope.key,
+            headers.epoch if headers else 0,
+            headers.step if headers else "",
+            job.attempt,
+            result.reply,
+            first.context,
+            first.envelope.baggage,
+            end_ns // 1000,
+        )
+        step = step_span(job, result.report, end_ns)
+        process = first.span(self.intake.group, end_ns)
+        return Settled(deliveries, answered, (process,) if step is None else (process, step))
+
+    async def keep(self, connection: Connection, settled: Sequence[Settled]) -> int:
+        """Remember ``settled`` in the open transaction; returns the batch number. Raises :class:`Raced`."""
+        batch = self._heritage.next_batch()
+        rows = [
+            (one.answered, type(one.deliveries[0].envelope.body), (*one.spans, *self._reply_span(one.answered)))
+            for one in settled
+        ]
+        kept = await self.inbox.keep(connection, rows, writer=self._heritage.writer, batch=batch)
+        if len(kept) != len(rows):
+            raise Raced
+        self.faults.reach("before_commit")
+        return batch
+
+    def committed(self, settled: Sequence[Settled], batch: int) -> None:
+        """The transaction is committed: its spans may be seen."""
+        self.faults.reach("after_commit")
+        for one in settled:
+            for span in one.spans:
+                self._recorder.record(span)
+            process = one.spans[0]
+            attributes = {names.MESSAGING_SYSTEM: "kafka", names.DESTINATION: one.deliveries[0].record.origin.topic}
+            self.meters.process_duration.record((process.end_ns - process.start_ns) / 1e9, attributes)
+        self._heritage.handed_over(batch)
+
+    async def publish(self, answers: Sequence[tuple[Answered, tuple[Delivery, ...]]]) -> None:
+        """Send replies and finish their deliveries, however long the broker is away."""
+        self.faults.reach("before_publish")
+        outgoing = [out for answered, _ in answers if (out := answered.outgoing(self._source)) is not None]
+        await publish_persistently(self._publisher, [encode(out, self._prefix) for out in outgoing])
+        self.faults.reach("after_publish")
+        for _, deliveries in answers:
+            for delivery in deliveries:
+                self.intake.finish(delivery)
+
+    async def publish_later(self, answers: Sequence[tuple[Answered, tuple[Delivery, ...]]]) -> None:
+        """Like :meth:`publish`, without waiting for the acknowledgements unless too many are under way already."""
+        await self._room.acquire()
+
+        async def work() -> None:
+            try:
+                await self.publish(answers)
+            finally:
+                self._room.release()
+
+        self.spawn(work())
+
+    def spawn(self, work: Awaitable[None]) -> None:
+        """Run ``work`` beside the caller; kept alive until it is done."""
+        task = asyncio.ensure_future(work)
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)
+
+    def repeated(self, answered: Answered, deliveries: Sequence[Delivery]) -> None:
+        """Count messages that had been handled before; their handling is seen as a span that says so."""
+        end_ns = time.time_ns()
+        for delivery in deliveries:
+            if answered.context == delivery.context:
+                # The very same record again, after a crash or a commit nobody saw end: its spans may never have left.
+                for span in spans_from_json(answered.spans):
+                    self._recorder.record(span)
+                continue
+            self._recorder.record(delivery.span(self.intake.group, end_ns, dropped="redelivery"))
+        self.meters.redeliveries.add(len(deliveries), {names.DESTINATION: deliveries[0].record.origin.topic})
+
+    def failed(self, delivery: Delivery, job: Job[Message], result: Result | None, error_type: str) -> None:
+        """An attempt that stored nothing: seen as an ERROR span; the orchestrator will send the command again."""
+        end_ns = time.time_ns()
+        self._recorder.record(delivery.span(self.intake.group, end_ns, error=error_type))
+        if result is not None and (step := step_span(job, result.report, end_ns)) is not None:
+            self._recorder.record(step)
+
+    def _reply_span(self, answered: Answered) -> tuple[SpanRecord, ...]:
+        out = answered.outgoing(self._source)
+        if out is None or out.envelope.context is None:
+            return ()
+        at_ns = answered.replied_us * 1000
+        return (
+            send_span(
+                topic=self._prefix + out.topic,
+                key=answered.saga_id,
+                message_id=out.envelope.id,
+                attempt=answered.attempt,
+                context=out.envelope.context,
+                parent=answered.context,
+                start_ns=at_ns,
+                end_ns=at_ns,
+            ),
+        )
