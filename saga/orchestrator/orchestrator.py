@@ -1,0 +1,269 @@
+"""The shell around the machine: load, decide, save, publish. One poll is one batch is one transaction.
+
+What the machine decides is published only after it is saved, and the offset moves only after it is published; a crash
+anywhere in between has the input delivered again, and the machine repeats what it said under the same ids.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+
+import asyncpg
+from opentelemetry.instrumentation.utils import suppress_instrumentation
+
+from saga.engine.decision import Decision, Dropped, Verdict
+from saga.engine.envelope import Outgoing
+from saga.engine.machine import Birth, Tick, advance
+from saga.faults import FaultPoint
+from saga.messaging.batchworker import LOST_CONNECTION
+from saga.messaging.broker import Publisher
+from saga.messaging.heritage import Heritage
+from saga.messaging.intake import Delivery, Intake, publish_persistently
+from saga.messaging.wire import encode
+from saga.orchestrator.metrics import count
+from saga.store.store import Applied, Loaded, Move, Store
+from saga.telemetry import names
+from saga.telemetry.messaging import send_span
+from saga.telemetry.setup import Telemetry
+from saga.telemetry.spans import SpanRecord
+
+_log = logging.getLogger(__name__)
+
+_PUBLISHES_UNDER_WAY = 4
+_SWEEP_BATCH = 200
+_LAST_WORDS_S = 10
+
+
+@dataclass(slots=True)
+class _Work:
+    """What one batch has come to so far for one saga."""
+
+    loaded: Loaded
+    expected: int
+    current: Loaded
+    applied: list[Applied] = field(default_factory=list)
+    decisions: list[Decision] = field(default_factory=list)
+    spans: list[SpanRecord] = field(default_factory=list)
+    rejected: list[tuple[Delivery, str, str]] = field(default_factory=list)
+    """Deliveries for the dead-letter topic, each with cause and detail."""
+
+
+class Orchestrator:
+    """Decides for every saga whose messages reach this process."""
+
+    def __init__(
+        self,
+        store: Store,
+        pool: asyncpg.Pool[asyncpg.Record],
+        heritage: Heritage,
+        publisher: Publisher,
+        intake: Intake,
+        telemetry: Telemetry,
+        faults: FaultPoint,
+        *,
+        birth: Birth,
+        topic_prefix: str = "",
+    ) -> None:
+        self._store = store
+        self._pool = pool
+        self._heritage = heritage
+        self._publisher = publisher
+        self._intake = intake
+        self._recorder = telemetry.spans
+        self._meters = telemetry.meters
+        self._faults = faults
+        self._birth = birth
+        self._prefix = topic_prefix
+        self._room = asyncio.Semaphore(_PUBLISHES_UNDER_WAY)
+        self._background: set[asyncio.Task[None]] = set()
+        # Commits are made one at a time, so that batches are numbered in the order in which they are handed over.
+        self._committing = asyncio.Lock()
+
+    async def handle(self, deliveries: Sequence[Delivery]) -> None:
+        """Decide on ``deliveries``; returns when the decisions are saved, publishing goes on beside the next batch."""
+        by_saga: dict[str, list[Delivery]] = {}
+        for delivery in deliveries:
+            by_saga.setdefault(delivery.envelope.key, []).append(delivery)
+        pause = 0.05
+        while by_saga:
+            try:
+                works, lost = await self._decide_and_save(by_saga)
+            except LOST_CONNECTION as error:
+                _log.warning("repeating a batch in %.2f s: %s: %s", pause, type(error).__name__, error)
+                await asyncio.sleep(pause)
+                pause = min(pause * 2, 5.0)
+                continue
+            done = [delivery for saga_id in by_saga if saga_id not in lost for delivery in by_saga[saga_id]]
+            await self._say_later([works[saga_id] for saga_id in by_saga if saga_id not in lost], done)
+            by_saga = {saga_id: by_saga[saga_id] for saga_id in by_saga if saga_id in lost}
+
+    async def _decide_and_save(self, by_saga: dict[str, list[Delivery]]) -> tuple[dict[str, _Work], set[str]]:
+        """Every saga's work, and the sagas that somebody else moved on meanwhile: those must be looked at again."""
+        with suppress_instrumentation():
+            async with self._committing, self._pool.acquire() as connection:
+                loaded = await self._store.load(connection, list(by_saga))
+                works = {saga_id: _work(loaded[saga_id]) for saga_id in by_saga}
+                for saga_id, deliveries in by_saga.items():
+                    for delivery in deliveries:
+                        self._decide(works[saga_id], delivery)
+                moves = [move for work in works.values() if (move := _move(work)) is not None]
+                if not moves:
+                    self._seen(works.values())
+                    return works, set()
+                batch = self._heritage.next_batch()
+                self._faults.reach("before_commit")
+                applied = [one for work in works.values() for one in work.applied]
+                saved = await self._store.save(connection, moves, applied, writer=self._heritage.writer, batch=batch)
+            self._faults.reach("after_commit")
+        lost = {move.state.id for move in moves} - saved
+        if lost:
+            self._meters.epoch_conflicts.add(len(lost))
+            _log.info("%d sagas had moved on; deciding about them again", len(lost))
+        self._seen(work for saga_id, work in works.items() if saga_id not in lost)
+        self._heritage.handed_over(batch)
+        return works, lost
+
+    def _decide(self, work: _Work, delivery: Delivery) -> None:
+        current = work.current
+        try:
+            decision = advance(current.definition, current.state, delivery.envelope, current.now_us, self._birth)
+        except Exception as error:
+            # A bug in one definition must not stop the partition: the message goes aside, with its cause.
+            _log.exception("%s cannot be decided on", delivery.envelope.id)
+            work.rejected.append((delivery, "handler_error", f"{type(error).__name__}: {error}"))
+            return
+        dropped = next((fact.reason for fact in decision.facts if isinstance(fact, Dropped)), None)
+        if decision.verdict is Verdict.REPEATED:
+            self._meters.redeliveries.add(1, {names.DESTINATION: delivery.record.origin.topic})
+        if decision.verdict is Verdict.UNKNOWN_SAGA:
+            work.rejected.append((delivery, "unknown_saga", "no saga with this key was ever requested"))
+            return
+        parent = delivery.parent
+        if parent is None and decision.state is not None:
+            parent = decision.state.trace.root()
+        seen = replace(delivery, parent=parent).span(self._intake.group, time.time_ns(), dropped=dropped)
+        spans = (seen, *decision.spans)
+        work.spans += spans
+        work.decisions.append(decision)
+        if decision.verdict is Verdict.APPLIED and decision.state is not None:
+            work.current = replace(current, state=decision.state)
+            work.applied.append(
+                Applied(
+                    decision.state.id,
+                    decision.state.epoch,
+                    delivery.envelope.id,
+                    delivery.envelope.type_name,
+                    delivery.record.origin,
+                    current.now_us,
+                    decision.state.status.value,
+                    (*spans, *self._send_spans(decision.emits, current.now_us)),
+                )
+            )
+
+    def _seen(self, works: Iterable[_Work]) -> None:
+        """Saved: the spans and facts of ``works`` may be told."""
+        for work in works:
+            for span in work.spans:
+                self._recorder.record(span)
+            for decision in work.decisions:
+                count(self._meters, work.current.definition.name, decision.facts)
+
+    async def _say_later(self, works: Sequence[_Work], deliveries: Sequence[Delivery]) -> None:
+        await self._room.acquire()
+        self._spawn(self._say(works, deliveries))
+
+    async def _say(self, works: Sequence[_Work], deliveries: Sequence[Delivery]) -> None:
+        try:
+            rejected = {id(entry[0]): entry for work in works for entry in work.rejected}
+            self._faults.reach("before_publish")
+            emits = [out for work in works for decision in work.decisions for out in decision.emits]
+            await publish_persistently(self._publisher, [encode(out, self._prefix) for out in emits])
+            self._faults.reach("after_publish")
+            for delivery in deliveries:
+                if (entry := rejected.get(id(delivery))) is not None:
+                    await self._intake.reject(*entry)
+                else:
+                    self._intake.finish(delivery)
+        finally:
+            self._room.release()
+
+    def _spawn(self, work: Awaitable[None]) -> None:
+        task = asyncio.ensure_future(work)
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)
+
+    def _send_spans(self, emits: Sequence[Outgoing], now_us: int) -> list[SpanRecord]:
+        """The send spans of ``emits`` as far as they are known before sending; kept for a successor, should we die."""
+        return [
+            send_span(
+                topic=self._prefix + out.topic,
+                key=out.envelope.key,
+                message_id=out.envelope.id,
+                attempt=out.envelope.saga.attempt if out.envelope.saga else 1,
+                context=out.envelope.context,
+                parent=out.parent,
+                start_ns=now_us * 1000,
+                end_ns=now_us * 1000,
+            )
+            for out in emits
+            if out.envelope.context is not None
+        ]
+
+    async def sweep(self) -> int:
+        """Look at sagas whose time has come; returns how many there were. Any orchestrator may do this at any time."""
+        with suppress_instrumentation():
+            async with self._committing, self._pool.acquire() as connection, connection.transaction():
+                works = [_work(loaded) for loaded in await self._store.due(connection, _SWEEP_BATCH)]
+                for work in works:
+                    self._tick(work)
+                moves = [move for work in works if (move := _move(work, last_words=True)) is not None]
+                if moves:
+                    batch = self._heritage.next_batch()
+                    applied = [one for work in works for one in work.applied]
+                    await self._store.save(connection, moves, applied, writer=self._heritage.writer, batch=batch)
+        self._seen(works)
+        if moves:
+            self._heritage.handed_over(batch)
+        await publish_persistently(
+            self._publisher, [encode(out, self._prefix) for w in works for d in w.decisions for out in d.emits]
+        )
+        ended = [work.loaded.saga_id for work in works if work.current.state and not work.current.state.status.live]
+        if ended:
+            with suppress_instrumentation():
+                async with self._pool.acquire() as connection:
+                    await self._store.settle(connection, ended)
+        return len(works)
+
+    def _tick(self, work: _Work) -> None:
+        current = work.current
+        assert current.state is not None, "the sweeper only sees stored sagas"
+        decision = advance(current.definition, current.state, Tick(), current.now_us)
+        work.decisions.append(decision)
+        work.spans += decision.spans
+        if decision.verdict is Verdict.APPLIED and decision.state is not None:
+            work.current = replace(current, state=decision.state)
+            spans = (*decision.spans, *self._send_spans(decision.emits, current.now_us))
+            status = decision.state.status.value
+            work.applied.append(
+                Applied(decision.state.id, decision.state.epoch, None, "tick", None, current.now_us, status, spans)
+            )
+
+
+def _work(loaded: Loaded) -> _Work:
+    return _Work(loaded, loaded.state.epoch if loaded.state else 0, loaded)
+
+
+def _move(work: _Work, *, last_words: bool = False) -> Move | None:
+    """The write that ``work`` needs. ``last_words``: no record will be redelivered if we die before publishing the end
+    of this saga, so the sweeper keeps it in sight until it is told otherwise."""
+    state = work.current.state
+    if not work.applied or state is None:
+        return None
+    wake_us = state.wake_us
+    if wake_us is None and last_words:
+        wake_us = work.current.now_us + _LAST_WORDS_S * 1_000_000
+    return Move(work.expected, state, work.current.now_us, wake_us)

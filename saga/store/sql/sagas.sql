@@ -1,0 +1,72 @@
+-- name: load
+-- what: the present states of sagas, with the database's time; a row per asked id, empty where there is no such saga
+SELECT asked.id, s.definition, s.version, s.state, clock.now_us
+FROM unnest($1::text[]) AS asked(id)
+CROSS JOIN (SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint AS now_us) AS clock
+LEFT JOIN {{saga}}.sagas s ON s.id = asked.id;
+
+-- name: due
+-- what: sagas whose time has come, locked so that no other sweeper takes them too
+SELECT s.id, s.definition, s.version, s.state,
+       (extract(epoch FROM clock_timestamp()) * 1000000)::bigint AS now_us
+FROM {{saga}}.sagas s
+WHERE s.wake_us <= (extract(epoch FROM clock_timestamp()) * 1000000)::bigint
+ORDER BY s.wake_us
+LIMIT $1
+FOR UPDATE SKIP LOCKED;
+
+-- name: save
+-- what: compare-and-set each saga on its epoch, and log what was applied to those that were saved; returns their ids
+WITH moved AS (
+    SELECT *
+    FROM unnest($1::text[], $2::int[], $3::text[], $4::int[], $5::text[], $6::text[], $7::int[], $8::text[], $9::text[],
+                $10::bigint[], $11::bigint[], $12::bigint[], $13::bigint[], $14::text[])
+         AS m(id, expected, definition, version, status, step, epoch, error_type, trace_id, started_us, updated_us,
+              ended_us, wake_us, state)
+), updated AS (
+    UPDATE {{saga}}.sagas s
+    SET status = m.status, step = m.step, epoch = m.epoch, error_type = m.error_type, updated_us = m.updated_us,
+        ended_us = m.ended_us, wake_us = m.wake_us, state = m.state
+    FROM moved m
+    WHERE m.expected > 0 AND s.id = m.id AND s.epoch = m.expected
+    RETURNING s.id
+), inserted AS (
+    INSERT INTO {{saga}}.sagas (id, definition, version, status, step, epoch, error_type, trace_id, started_us,
+                                updated_us, ended_us, wake_us, state)
+    SELECT m.id, m.definition, m.version, m.status, m.step, m.epoch, m.error_type, m.trace_id, m.started_us,
+           m.updated_us, m.ended_us, m.wake_us, m.state
+    FROM moved m
+    WHERE m.expected = 0
+    ON CONFLICT (id) DO NOTHING
+    RETURNING id
+), saved AS (
+    SELECT id FROM updated UNION ALL SELECT id FROM inserted
+), logged AS (
+    INSERT INTO {{saga}}.history (saga_id, epoch, message_id, message_type, origin_topic, origin_partition,
+                                  origin_offset, decided_us, status, writer, batch, spans)
+    SELECT h.saga_id, h.epoch, h.message_id, h.message_type, h.origin_topic, h.origin_partition, h.origin_offset,
+           h.decided_us, h.status, $15, $16, h.spans
+    FROM unnest($17::text[], $18::int[], $19::text[], $20::text[], $21::text[], $22::int[], $23::bigint[],
+                $24::bigint[], $25::text[], $26::text[])
+         AS h(saga_id, epoch, message_id, message_type, origin_topic, origin_partition, origin_offset, decided_us,
+              status, spans)
+    JOIN saved ON saved.id = h.saga_id
+)
+SELECT id FROM saved;
+
+-- name: settle
+-- what: the last words of these ended sagas have been published and recorded: the sweeper may forget them
+UPDATE {{saga}}.sagas SET wake_us = NULL
+WHERE id = ANY($1::text[]) AND status NOT IN ('RUNNING', 'COMPENSATING');
+
+-- name: counts
+-- what: how many sagas wait for somebody, by status
+SELECT status, count(*)::int AS count
+FROM {{saga}}.sagas
+WHERE status IN ('RUNNING', 'COMPENSATING', 'NEEDS_ATTENTION')
+GROUP BY status;
+
+-- name: unexported
+-- what: spans of the batches that a dead writer committed after the last one it is known to have exported
+SELECT spans FROM {{saga}}.history
+WHERE writer = $1 AND batch > $2 AND committed_at >= $3

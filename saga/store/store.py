@@ -1,0 +1,150 @@
+"""The orchestrator's store: states in, states out, each write a compare-and-set on the saga's epoch.
+
+One statement writes a whole batch, so a write is one round trip and one transaction that no suspended process can hold
+open: a zombie's write finds a newer epoch and changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import asyncpg
+
+from saga.database import Schemas, Statements
+from saga.engine.definition import Definition
+from saga.engine.state import State
+from saga.errors import SagaError
+from saga.telemetry.codec import spans_to_json
+from saga.telemetry.messaging import Origin
+from saga.telemetry.spans import SpanRecord
+
+Definitions = Mapping[tuple[str, int], Definition[Any]]
+Connection = asyncpg.pool.PoolConnectionProxy[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A saga as stored. ``state`` None: there is none yet."""
+
+    saga_id: str
+    definition: Definition[Any]
+    state: State | None
+    now_us: int
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """One input that was applied to a saga: a row of its history. ``origin`` None: the passing of time."""
+
+    saga_id: str
+    epoch: int
+    message_id: str | None
+    message_type: str
+    origin: Origin | None
+    decided_us: int
+    status: str
+    spans: Sequence[SpanRecord]
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """One saga's change: from epoch ``expected`` (0: it is new) to ``state``. ``wake_us`` is the sweeper's alarm."""
+
+    expected: int
+    state: State
+    updated_us: int
+    wake_us: int | None
+
+
+class Store:
+    """Loads and saves sagas in the schema ``saga``. ``current`` is the definition on which new sagas start."""
+
+    def __init__(self, schema_prefix: str, definitions: Definitions, current: Definition[Any]) -> None:
+        self.sql = Statements.load("saga.store", "sql/sagas.sql", Schemas(schema_prefix))
+        self._definitions = definitions
+        self._current = current
+
+    async def load(self, connection: Connection, saga_ids: Collection[str]) -> dict[str, Loaded]:
+        """The sagas of ``saga_ids``, each with the database's time."""
+        rows = await connection.fetch(self.sql["load"], list(saga_ids))
+        return {row["id"]: self._loaded(row) for row in rows}
+
+    async def due(self, connection: Connection, limit: int) -> list[Loaded]:
+        """Sagas whose alarm has gone off, locked until the open transaction ends."""
+        return [self._loaded(row) for row in await connection.fetch(self.sql["due"], limit)]
+
+    async def save(
+        self, connection: Connection, moves: Sequence[Move], applied: Sequence[Applied], *, writer: str, batch: int
+    ) -> set[str]:
+        """Write ``moves`` and the history of those that were saved; returns the ids of the sagas that were.
+
+        A saga that is missing from the answer had moved on: what was decided about it must be forgotten.
+        """
+        columns = _columns(
+            [
+                (
+                    move.state.id,
+                    move.expected,
+                    move.state.definition,
+                    move.state.version,
+                    move.state.status.value,
+                    pending.step if (pending := move.state.pending) else "",
+                    move.state.epoch,
+                    move.state.error_type,
+                    move.state.trace.trace_id,
+                    move.state.started_us,
+                    move.updated_us,
+                    move.state.ended_us,
+                    move.wake_us,
+                    move.state.model_dump_json(),
+                )
+                for move in moves
+            ],
+            14,
+        )
+        history = _columns(
+            [
+                (
+                    one.saga_id,
+                    one.epoch,
+                    one.message_id,
+                    one.message_type,
+                    one.origin.topic if one.origin else None,
+                    one.origin.partition if one.origin else None,
+                    one.origin.offset if one.origin else None,
+                    one.decided_us,
+                    one.status,
+                    spans_to_json(one.spans),
+                )
+                for one in applied
+            ],
+            10,
+        )
+        rows = await connection.fetch(self.sql["save"], *columns, writer, batch, *history)
+        return {row["id"] for row in rows}
+
+    async def settle(self, connection: Connection, saga_ids: Collection[str]) -> None:
+        """The last words of these sagas are out."""
+        await connection.execute(self.sql["settle"], list(saga_ids))
+
+    async def counts(self, connection: Connection) -> dict[str, int]:
+        """How many sagas wait for somebody, by status."""
+        return {row["status"]: row["count"] for row in await connection.fetch(self.sql["counts"])}
+
+    def _loaded(self, row: asyncpg.Record) -> Loaded:
+        if row["state"] is None:
+            return Loaded(row["id"], self._current, None, row["now_us"])
+        definition = self._definitions.get((row["definition"], row["version"]))
+        if definition is None:
+            raise SagaError(
+                f"saga {row['id']} runs on {row['definition']} v{row['version']}, which this build does not have; "
+                "deploy a build that still lists that version in DEFINITIONS"
+            )
+        return Loaded(row["id"], definition, definition.load(row["state"]), row["now_us"])
+
+
+def _columns(rows: Sequence[tuple[Any, ...]], width: int) -> list[list[Any]]:
+    """Rows turned into the arrays that ``unnest`` takes."""
+    return [list(column) for column in zip(*rows, strict=True)] if rows else [[] for _ in range(width)]
