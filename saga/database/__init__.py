@@ -1,7 +1,7 @@
 """The database seam: pools, named statements, migrations."""
 
 from saga.database.migrations import migrate
-from saga.database.pool import connect_pool
+from saga.database.pool import Connection, connect_pool
 from saga.database.statements import Schemas, Statements
 
-__all__ = ["Schemas", "Statements", "connect_pool", "migrate"]
+__all__ = ["Connection", "Schemas", "Statements", "connect_pool", "migrate"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import asyncpg
 
@@ -10,6 +10,10 @@ from saga.errors import DatabaseUnreachable
 
 if TYPE_CHECKING:
     from saga.settings import Settings
+
+
+Connection: TypeAlias = "asyncpg.pool.PoolConnectionProxy[asyncpg.Record]"
+"""A connection borrowed from a pool."""
 
 
 class _Connection(asyncpg.Connection):

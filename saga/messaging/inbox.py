@@ -8,15 +8,13 @@ from typing import Any
 
 import asyncpg
 
-from saga.database import Schemas, Statements
+from saga.database import Connection, Schemas, Statements
 from saga.engine.envelope import Envelope, Outgoing, SagaHeaders, outgoing
 from saga.messaging.wire import body_to_json
 from saga.telemetry.codec import spans_to_json
 from saga.telemetry.spans import SpanContext, SpanRecord, parse_traceparent
 from schemas.base import Message, message_class
 from schemas.topics import REPLIES
-
-Connection = asyncpg.pool.PoolConnectionProxy[Any]
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, Protocol, TypeVar
 
+from saga.database import Connection
 from saga.engine.envelope import Envelope
 from saga.engine.narration import step_span_id
-from saga.messaging.inbox import Connection
 from saga.telemetry import names
 from saga.telemetry.spans import Attribute, Attributes, Kind, SpanContext, SpanEvent, SpanRecord
 from schemas.base import Message

@@ -12,10 +12,11 @@ import time
 from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass
 
+from saga.database import Connection
 from saga.faults import FaultPoint
 from saga.messaging.broker import Publisher
 from saga.messaging.heritage import Heritage
-from saga.messaging.inbox import Answered, Connection, Inbox
+from saga.messaging.inbox import Answered, Inbox
 from saga.messaging.intake import Delivery, Intake, publish_persistently
 from saga.messaging.job import Job, Result, step_span
 from saga.messaging.wire import encode

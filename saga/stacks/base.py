@@ -40,7 +40,8 @@ class Endpoints:
 
 
 class Stack(Protocol):
-    """A broker and a database that can be started and stopped together. Calls block; none is safe to make twice at once.
+    """A broker and a database that can be started and stopped together. Calls block, and are not for
+    two threads at once.
 
     ``parts`` names what is the real thing here (``kafka``, ``postgres``, ``java``, ``docker``): tests that need a part
     ask for it by that name.
@@ -62,7 +63,7 @@ class Stack(Protocol):
         """Stop both and remove what they stored; harmless when nothing runs."""
 
     def restart_broker(self) -> None:
-        """Stop the broker cleanly and start it again at the same address. Apache Kafka keeps its data, Tansu loses it."""
+        """Stop the broker cleanly and start it again at the same address; Kafka keeps its data, Tansu loses it."""
 
     def restart_database(self) -> None:
         """Stop PostgreSQL cleanly and start it again at the same address, with its data."""

@@ -1,10 +1,10 @@
-"""Apache Kafka itself as a local process: one KRaft node, broker and controller in one, with a log directory of its own."""
+"""Apache Kafka itself as a local process: one KRaft node, with a log directory of its own."""
 
 from __future__ import annotations
 
+import base64
 import os
 import secrets
-import base64
 from pathlib import Path
 
 from saga.errors import StackError
@@ -16,6 +16,7 @@ from saga.stacks.processes import Child, wait_until
 
 _TRIES = 3
 _START_S = 90.0
+_OTHERS_OPTIONS = frozenset({"JAVA_TOOL_OPTIONS", "JDK_JAVA_OPTIONS", "CLASSPATH"})
 
 # One node, so every internal topic has one copy; few threads and small buffers, for a machine of two cores; groups
 # settle at once, and the only voter waits for no other, because whole tests take less than those usual waits.
@@ -133,7 +134,9 @@ class Kafka:
         child = Child("Kafka's StorageTool", command, log=self._log, environment=_environment())
         if not child.wait(_START_S) or child.exit_code != 0:
             child.stop()
-            raise StackError(f"Kafka's log directory could not be formatted; the tool's last words:\n{child.last_lines()}")
+            raise StackError(
+                f"Kafka's log directory could not be formatted; the tool's last words:\n{child.last_lines()}"
+            )
 
     def _launch(self) -> None:
         command = self._java(_HEAP, "kafka.Kafka", str(self._properties))
@@ -162,4 +165,4 @@ class Kafka:
 
 def _environment() -> dict[str, str]:
     """Ours without options meant for somebody else's JVM."""
-    return {name: value for name, value in os.environ.items() if name not in {"JAVA_TOOL_OPTIONS", "JDK_JAVA_OPTIONS", "CLASSPATH"}}
+    return {name: value for name, value in os.environ.items() if name not in _OTHERS_OPTIONS}

@@ -23,8 +23,11 @@ _OLDEST_JAVA = 17
 def version() -> str:
     """The Kafka version that ``pom.xml`` names. Raises :class:`StackUnavailable` when there is no ``pom.xml``."""
     if not _POM.exists():
-        raise StackUnavailable("the kafka stack needs the pom.xml of a source checkout; run it from one, or use --stack embedded")
-    found = ElementTree.parse(_POM).getroot().findtext(f"{_NAMESPACE}properties/{_NAMESPACE}kafka.version")  # noqa: S314 - our own file
+        raise StackUnavailable(
+            "the kafka stack needs the pom.xml of a source checkout; run it from one, or use --stack embedded"
+        )
+    project = ElementTree.parse(_POM).getroot()  # noqa: S314 - our own file
+    found = project.findtext(f"{_NAMESPACE}properties/{_NAMESPACE}kafka.version")
     assert found is not None, "pom.xml holds the property kafka.version"
     return found
 
@@ -35,7 +38,7 @@ def unavailable() -> str | None:
         return "there is no pom.xml here (it needs a source checkout)"
     java = _java_version()
     if java is None:
-        return f"there is no Java: install a JRE {_OLDEST_JAVA} or newer (Debian: apt-get install openjdk-17-jre-headless)"
+        return f"there is no Java: install a JRE {_OLDEST_JAVA} or newer (apt-get install openjdk-17-jre-headless)"
     if java < _OLDEST_JAVA:
         return f"Java {java} is too old: install a JRE {_OLDEST_JAVA} or newer"
     if not _complete(_directory()) and shutil.which("mvn") is None:
@@ -65,10 +68,10 @@ def _copy_dependencies(target: Path) -> None:
     options = [f"-DoutputDirectory={target}", "-DincludeScope=runtime"]
     try:
         done = subprocess.run(  # noqa: S603 - fixed words and our own paths
-            [*command, *options], capture_output=True, text=True, timeout=_RESOLVE_S, stdin=subprocess.DEVNULL, check=False
+            [*command, *options], capture_output=True, text=True, timeout=_RESOLVE_S, check=False
         )
     except (OSError, subprocess.TimeoutExpired) as error:
-        raise StackUnavailable(f"Maven could not fetch Kafka's jars: {error}; see that it can reach its repository") from error
+        raise StackUnavailable(f"Maven could not fetch Kafka's jars ({error}); see why it hangs") from error
     if done.returncode != 0 or not any(target.glob("kafka_2.13-*.jar")):
         words = "\n".join([line for line in done.stdout.splitlines() if "ERROR" in line][:8])
         raise StackUnavailable(f"Maven could not fetch Kafka's jars; see that it can reach its repository:\n{words}")

@@ -3,8 +3,8 @@
     python -I -S launch.py PARENT_PID SIGNAL UID GID PROGRAM [ARGUMENT...]
 
 The kernel is asked to send SIGNAL when the parent is gone (Linux; elsewhere the program just runs), then this process
-becomes PROGRAM, as UID and GID where they are not -1. It runs as a script with nothing but the standard library, because
-it starts before every broker and database. A small process of its own instead of ``preexec_fn``: that would run Python
+becomes PROGRAM, as UID and GID where they are not -1. It runs as a script with nothing but the standard library, to
+be quick about it. A process of its own instead of ``preexec_fn``: that would run Python
 in a fork of a threaded parent. Giving up root clears the request, so it is made afterwards.
 """
 

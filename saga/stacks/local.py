@@ -16,7 +16,6 @@ from saga.stacks.postgres import Postgres
 from saga.stacks.tansu import Tansu
 from saga.stacks.workspace import Workspace
 
-
 ServerT = TypeVar("ServerT")
 
 

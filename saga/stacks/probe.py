@@ -1,8 +1,9 @@
-"""Asking a broker, with a real metadata request, whether it serves."""
+"""Asking a broker, with a real metadata request, and a database, with a query, whether they serve."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import socket
 import threading
@@ -41,3 +42,12 @@ async def _answers(address: str, timeout_s: float) -> bool:
     finally:
         await client.close()
         logger.setLevel(level)
+
+
+def database_answers(url: str) -> bool:
+    """Whether PostgreSQL at ``url`` answers a query."""
+    import psycopg
+
+    with contextlib.suppress(psycopg.OperationalError), psycopg.connect(url, connect_timeout=3) as connection:
+        return connection.execute("SELECT 1").fetchone() is not None
+    return False

@@ -48,7 +48,7 @@ class _Spawner:
             try:
                 with log.open("ab") as output:
                     future.set_result(
-                        subprocess.Popen(
+                        subprocess.Popen(  # noqa: S603 - commands come from this package, never through a shell
                             command,
                             env=dict(environment),
                             stdin=subprocess.DEVNULL,
@@ -201,7 +201,7 @@ def wait_until(child: Child, ready: Callable[[], bool], *, deadline_s: float) ->
     while not ready():
         code = child.exit_code
         if code is not None:
-            raise StackError(f"{what} ended with code {code} before it was ready; its last words:\n{child.last_lines()}")
+            raise StackError(f"{what} ended with code {code} before it was ready:\n{child.last_lines()}")
         if time.monotonic() > end:
             raise StackError(f"{what} was not ready within {deadline_s:.0f} s; its last words:\n{child.last_lines()}")
         time.sleep(0.03)

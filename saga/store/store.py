@@ -12,7 +12,7 @@ from typing import Any
 
 import asyncpg
 
-from saga.database import Schemas, Statements
+from saga.database import Connection, Schemas, Statements
 from saga.engine.definition import Definition
 from saga.engine.state import State
 from saga.errors import SagaError
@@ -21,7 +21,6 @@ from saga.telemetry.messaging import Origin
 from saga.telemetry.spans import SpanRecord
 
 Definitions = Mapping[tuple[str, int], Definition[Any]]
-Connection = asyncpg.pool.PoolConnectionProxy[Any]
 
 
 @dataclass(frozen=True, slots=True)
