@@ -152,8 +152,6 @@ def test_a_reply_of_the_wrong_type_to_the_right_command_is_dropped() -> None:
     story.when(declined())
     held = LockAcquired(booking_id="bk-1", reservation_id="rsv-1", expires_at_ms=1)
     story.when(To(ReleaseLock, held)).then(dropped("unexpected_reply"))
-        dropped("unexpected_reply")
-    )
 
 
 def test_a_reply_to_a_step_after_its_undo_began_is_dropped() -> None:
