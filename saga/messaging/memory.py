@@ -28,6 +28,10 @@ class MemoryBroker:
         """Everything on ``topic``, partition by partition."""
         return [record for n in range(self.partitions) for record in self._logs[Partition(topic, n)]]
 
+    def end(self, partition: Partition) -> int:
+        """The offset that the next record of ``partition`` will have."""
+        return len(self._logs[partition])
+
     async def append(self, outbound: Outbound) -> Record:
         """Write one record; the key decides on the partition."""
         if self.away:
@@ -115,7 +119,7 @@ class MemorySubscription:
 
     async def lag(self) -> Mapping[Partition, int]:
         """See :class:`saga.messaging.broker.Subscription`."""
-        return {p: len(self._broker.records(p.topic)) - position for p, position in self._positions.items()}
+        return {partition: self._broker.end(partition) - at for partition, at in self._positions.items()}
 
     async def close(self) -> None:
         """Give the partitions up, as a member that leaves its group does."""
