@@ -31,8 +31,8 @@ Examples:
   SAGA_BROKERS=... SAGA_DATABASE_URL=... saga up --stack env
 
 \b
-Where everything is stands in .saga/environment.json (in SAGA_HOME, if set), from which the other verbs read it; logs are
-beside it. The stacks kafka and embedded keep their data only until `saga down`.
+Where everything is stands in .saga/environment.json (SAGA_HOME overrides .saga), where the other verbs find it; logs
+are beside it. The stacks kafka and embedded keep their data only until `saga down`.
 Exit codes: 0 everything runs, 1 something could not start, 2 wrong use, 3 cannot reach a service.
 """
 
@@ -105,8 +105,7 @@ def _start_in_background(stack: str | None, *, seed: bool | None) -> Environment
                 environment = read()
                 if environment is not None and environment.supervisor.pid == supervisor.pid:
                     return environment
-                if supervisor.poll() is not None:
-                    raise _Failed(_complaint(log), supervisor.returncode)
+                _check(supervisor, log)
                 time.sleep(0.05)
     except BaseException:
         # Interrupted while it was starting: it stops what it has started so far.
@@ -122,6 +121,12 @@ class _Failed(StackError):
     def __init__(self, message: str, code: int) -> None:
         super().__init__(message)
         self.exit_code = code if code > 0 else 1
+
+
+def _check(supervisor: subprocess.Popen[bytes], log: Path) -> None:
+    code = supervisor.poll()
+    if code is not None:
+        raise _Failed(_complaint(log), code)
 
 
 def _relay(log: Path, told: int, tell: Progress) -> int:

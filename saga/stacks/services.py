@@ -219,6 +219,8 @@ class Services:
         if running is not None and running.running:
             raise UsageError(f"{name} runs already; stop it first, or name another {_role(name)}:2")
         self._directory.mkdir(parents=True, exist_ok=True)
+        if name not in self._children:
+            self.log(name).unlink(missing_ok=True)  # an earlier run's
         ready = self._ready_file(name)
         ready.unlink(missing_ok=True)
         own = {"SAGA_READY_FILE": str(ready), "SAGA_PARENT": str(os.getpid()), "PYTHONUNBUFFERED": "1"}

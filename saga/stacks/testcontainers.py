@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
+import os
 import secrets
+import socket
 import time
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -126,7 +128,12 @@ def engine_unavailable() -> str | None:
         return "the docker library is not installed: run `pip install 'booking-saga[dev]'`"
     import docker  # type: ignore[import-untyped]  # it publishes no types
 
+    host = os.environ.get("DOCKER_HOST") or docker.constants.DEFAULT_UNIX_SOCKET.replace("http+unix", "unix")
     try:
+        if host.startswith("unix://"):
+            # Asked first, because docker's client leaves its socket open when nobody answers there.
+            with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+                probe.connect(host.removeprefix("unix://"))
         client = docker.from_env(timeout=5)
         try:
             client.ping()
