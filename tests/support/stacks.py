@@ -60,7 +60,7 @@ def isolated_settings(endpoints: Endpoints) -> Settings:
     unique = f"t{uuid4().hex[:10]}"
     return Settings(
         brokers=endpoints.brokers,
-        database_url=endpoints.database_url,  # type: ignore[arg-type]  # pydantic converts the string
+        database_url=endpoints.database_url,
         broker_kind=endpoints.broker_kind,
         fetch_max_wait_ms=endpoints.fetch_max_wait_ms,
         replication=endpoints.replication,
