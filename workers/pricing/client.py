@@ -80,7 +80,10 @@ class PricingClient:
         except (TimeoutError, aiohttp.ClientError, OSError) as error:
             raise _EngineDownError(f"{type(error).__name__}: {error}") from error
         if response.status == 200:
-            return Quotes.model_validate_json(answer)
+            try:
+                return Quotes.model_validate_json(answer)
+            except ValidationError as error:
+                raise _EngineDownError(f"HTTP 200 with {error.error_count()} errors in its body") from error
         if response.status >= 500 or response.status == 429:
             raise _EngineDownError(f"HTTP {response.status}")
         try:

@@ -10,7 +10,7 @@ from workers.pricing.rates import RateBook
 from workers.pricing.tariff import Tariff, price_nights
 from workers.serving import FieldError, invalid_request, json_response, problem_response
 
-_LOOK_AGAIN_S = 0.25  # how soon an unknown property may ask the database again
+_LOOK_AGAIN_S = 0.05  # how soon an unknown property may ask the database again
 
 
 class PricingService:

@@ -1,0 +1,1 @@
+"""The HTTP and SMTP services, each really running, without a broker."""
