@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import json
-from dataclasses import asdict
 from pathlib import Path
 
 import click
 
+from saga.cli.output import json_option, print_json, progress
 from saga.errors import UsageError
 from saga.seeding import SeedReport, SeedSource, load_seeder
 
@@ -42,7 +41,7 @@ Exit codes: 0 all loaded, 1 some rows were left out, 2 wrong use, 3 the database
     type=click.Path(path_type=Path, dir_okay=False),
     help="Write the catalogue to this .csv or .json file and load nothing.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Report as JSON.")
+@json_option
 def command(file: Path | None, properties: int, rooms: int, seed: int, export: Path | None, as_json: bool) -> None:
     """Load the property catalogue: properties and rooms into the inventory, rates into the pricing engine.
 
@@ -56,11 +55,14 @@ def command(file: Path | None, properties: int, rooms: int, seed: int, export: P
     if export is not None:
         report = seeder.export(source, export)
     else:
-        from saga.settings import Settings
+        from saga.stacks.environment import resolve_settings
 
-        report = asyncio.run(seeder.load(Settings(), source))
+        settings = resolve_settings()
+        with progress() as tell:
+            tell(f"loading {file or 'the sample catalogue'}; a large one takes a few seconds")
+            report = asyncio.run(seeder.load(settings, source))
     if as_json:
-        click.echo(json.dumps(asdict(report), ensure_ascii=False))
+        print_json(report)
     else:
         _print(report, f"written to {export}" if export else "loaded")
     if report.bad_rows:
