@@ -19,7 +19,7 @@ from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import Link, SpanKind, Status, StatusCode, TraceFlags, TraceState
 from opentelemetry.trace import SpanContext as SdkContext
 
-from saga.telemetry.otlp import SpanEncoder
+from saga.telemetry.otlp import AnySpan, SpanEncoder
 from saga.telemetry.redaction import is_sensitive_key
 from saga.telemetry.spans import Kind, SpanContext, SpanEvent, SpanRecord
 
@@ -167,7 +167,7 @@ def to_sdk(record: SpanRecord) -> ReadableSpan:
     return ReadableSpan(
         record.name,
         context(record.context, remote=False),
-        record.parent and context(record.parent, remote=record.kind in ("consumer", "server")),
+        context(record.parent, remote=record.kind in ("consumer", "server")) if record.parent else None,
         RESOURCE,
         record.attributes,
         [Event(event.name, event.attributes, event.at_ns) for event in record.events],
@@ -185,7 +185,7 @@ def to_sdk(record: SpanRecord) -> ReadableSpan:
 def test_our_records_decode_to_what_the_sdk_would_have_encoded(spans: list[SpanRecord]) -> None:
     encoder = SpanEncoder(RESOURCE, SCOPE)
     assert ExportTraceServiceRequest.FromString(encoder.encode(spans)) == expected([to_sdk(span) for span in spans])
-    mixed = [spans[0], *[to_sdk(span) for span in spans[1:]]] if spans else []
+    mixed: list[AnySpan] = [spans[0], *[to_sdk(span) for span in spans[1:]]] if spans else []
     assert ExportTraceServiceRequest.FromString(encoder.encode(mixed)) == expected([to_sdk(span) for span in spans])
 
 
