@@ -79,15 +79,16 @@ def _run_one(role: str) -> None:
 
 async def _serve(role: str, settings: Settings) -> None:
     import asyncio
+    import logging
     import signal
-
-    import structlog
 
     from saga.runtime import Runtime, load_role
     from saga.telemetry.setup import start
 
-    log = structlog.get_logger("saga.run")
-    telemetry = start(role, settings)
+    log = logging.getLogger("saga.run")
+    # The collector tells nobody about itself: told to itself, its last words would wait for a server that has stopped.
+    told = settings.model_copy(update={"otlp_endpoint": ""}) if role == "collector" else settings
+    telemetry = start(role, told)
     runtime = Runtime(role, settings, telemetry, on_ready=_announce)
 
     def stop() -> None:

@@ -163,9 +163,12 @@ class Services:
 
     def stop(self) -> None:
         """Stop all, those last started first; each is asked, given time, then killed. Harmless when none runs."""
-        listening = [name for name in self._children if _role(name) in LISTENERS]
-        working = [name for name in self._children if name not in listening]
-        for names in (working, listening):
+        names = list(self._children)
+        working = [name for name in names if _role(name) not in LISTENERS]
+        # The collector goes last: whoever stops sends it what is left of its spans.
+        collecting = [name for name in names if _role(name) == "collector"]
+        listening = [name for name in names if name not in working and name not in collecting]
+        for names in (working, listening, collecting):
             running = [self._children[name] for name in reversed(names) if self._children[name].running]
             for child in running:
                 child.terminate()

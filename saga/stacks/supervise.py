@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
 import time
 from collections import defaultdict, deque
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
-
-import structlog
 
 from saga.errors import StackError
 from saga.stacks import environment
@@ -28,7 +27,7 @@ _POLL_S = 0.25
 _ENDS = 5
 _WITHIN_S = 60.0
 
-_log = structlog.get_logger(__name__)
+_log = logging.getLogger(__name__)
 
 
 def supervise(services: Services, stack: Stack | None = None) -> None:
@@ -45,7 +44,7 @@ def supervise(services: Services, stack: Stack | None = None) -> None:
             times.append(time.monotonic())
             if len(times) == _ENDS and times[-1] - times[0] < _WITHIN_S:
                 raise StackError(f"{name} keeps ending (code {code}); see {services.log(name)}")
-            _log.warning("a role ended and is started again", name=name, code=code)
+            _log.warning("%s ended with code %s and is started again", name, code)
             services.revive(name)
         lost = expected - set(stack.pids()) if stack is not None else set()
         if lost:
@@ -67,7 +66,7 @@ def run_all(progress: Progress | None = None) -> None:
         del variables["SAGA_OTLP_ENDPOINT"]
     tell: Progress = progress or _log.info
     with Services(variables, environment.home() / "run" / str(os.getpid()), roles=roles, progress=tell) as services:
-        _log.info("every role is ready", roles=len(roles), logs=str(services.log("orchestrator").parent))
+        _log.info("all %s roles are ready; their logs are in %s", len(roles), services.log("orchestrator").parent)
         supervise(services)
 
 
