@@ -1,0 +1,31 @@
+-- name: undone
+-- what: those of these payment commands whose undo came first
+SELECT command_id FROM {{payment}}.payments WHERE command_id = ANY ($1::text[]) AND undone_at IS NOT NULL;
+
+-- name: charged
+-- what: write what charges came to; one that is undone or decided already stays as it is, an unknown one is settled
+INSERT INTO {{payment}}.payments AS p
+    (command_id, booking_id, reservation_id, state, amount_minor, currency, transaction_id, card_last_four, reason)
+SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::bigint[], $6::text[], $7::text[], $8::text[],
+                     $9::text[]) AS a (command_id)
+ORDER BY a.command_id
+ON CONFLICT (command_id) DO UPDATE
+SET state = excluded.state, transaction_id = excluded.transaction_id, card_last_four = excluded.card_last_four,
+    reason = excluded.reason, decided_at = clock_timestamp()
+WHERE p.state = 'unknown';
+
+-- name: undo
+-- what: write what undos came to: refunded, or voided; a charge that was declined stays declined
+INSERT INTO {{payment}}.payments AS p
+    (command_id, undo_command_id, booking_id, reservation_id, state, amount_minor, currency, transaction_id, refund_id,
+     refunded_minor, undone_at)
+SELECT a.*, clock_timestamp()
+FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::bigint[], $7::text[], $8::text[], $9::text[],
+            $10::bigint[]) AS a (command_id)
+ORDER BY a.command_id
+ON CONFLICT (command_id) DO UPDATE
+SET state = CASE WHEN p.state IN ('declined', 'rejected') THEN p.state ELSE excluded.state END,
+    amount_minor = CASE WHEN excluded.state = 'refunded' THEN excluded.amount_minor ELSE p.amount_minor END,
+    transaction_id = coalesce(p.transaction_id, excluded.transaction_id), refund_id = excluded.refund_id,
+    refunded_minor = excluded.refunded_minor, undo_command_id = excluded.undo_command_id, undone_at = excluded.undone_at
+WHERE p.undone_at IS NULL;
