@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from saga.engine.decision import Decision, SagaEnded, Verdict
+from saga.engine.decision import Decision, SagaEnded, StepEnded, Verdict
 from saga.engine.definition import Definition
 from saga.engine.envelope import Envelope, Outgoing
 from saga.engine.fold import fold
 from saga.engine.machine import Tick, advance
+from saga.engine.narration import root_span
 from saga.engine.state import Outcome, Run, State, Status
 from saga.telemetry.spans import SpanRecord
 
@@ -30,7 +31,6 @@ class Watched:
     sends: dict[tuple[str, int], Outgoing] = field(default_factory=dict)
     spans: dict[int, SpanRecord] = field(default_factory=dict)
     """Every span ever recorded, by span id."""
-    ends: list[SagaEnded] = field(default_factory=list)
 
     def feed(self, message: Envelope | Tick) -> Decision:
         """Decide on ``message``, twice; check; go on from what JSON makes of the new state."""
@@ -44,6 +44,11 @@ class Watched:
             assert decision.state.epoch == (before.epoch if before else 0) + 1, "an applied input adds one to the epoch"
             self.applied.append((message, self.now_us))
             self._first_said(decision)
+            if isinstance(message, Envelope):
+                again = advance(self.definition, decision.state, message, self.now_us + 1)
+                repeated = Decision(Verdict.REPEATED, decision.state, decision.emits, decision.spans)
+                assert again == repeated, "redelivery says the same again, and changes nothing"
+            self._issued(before, decision.state)
         else:
             assert decision.state == before, "only an applied input changes anything"
         self._said(decision)
@@ -71,7 +76,15 @@ class Watched:
             assert (outgoing.envelope.id, headers.attempt) not in self.sends, "an applied input says something new"
         for span in decision.spans:
             assert span.context.span_id not in self.spans, "an applied input records new spans only"
-        self.ends += [fact for fact in decision.facts if isinstance(fact, SagaEnded)]
+        for fact in decision.facts:
+            assert not isinstance(fact, SagaEnded | StepEnded) or fact.duration_us >= 0, "no time is negative"
+
+    @staticmethod
+    def _issued(before: State | None, state: State) -> None:
+        run = state.pending
+        if run is not None and run not in (*(before.runs if before else ()), *(before.undos if before else ())):
+            known = {earlier.command_id for earlier in (*before.runs, *before.undos)} if before else set()
+            assert run.command_id in known or run.epoch == state.epoch, "a command carries the epoch that issued it"
 
     def _said(self, decision: Decision) -> None:
         assert len(decision.emits) <= 1, "one thing at a time"
@@ -92,14 +105,17 @@ class Watched:
         assert pending == ([state.pending] if waiting else []), "exactly one command is awaited, none after the end"
         assert (state.rollback is not None) >= bool(state.undos), "nothing is undone without a rollback"
         self._undoes_in_reverse(state)
+        roots = [span for span in self.spans.values() if span.name == f"{self.definition.name}.create"]
+        assert len(roots) == (not state.status.live or bool(state.rollback and state.rollback.after_end)), "one root"
+        assert roots in ([], [root_span(self.definition, state)]), "and it can be told again from what is stored"
+        for span in self.spans.values():
+            assert span.end_ns > span.start_ns
         if state.status.live:
             self._wakes(state)
             if decision.verdict is Verdict.APPLIED and pending[0].attempt:
                 assert [outgoing.envelope.id for outgoing in decision.emits] == [pending[0].command_id]
         else:
             assert state.wake_us is None
-            roots = [span for span in self.spans.values() if span.name == f"{self.definition.name}.create"]
-            assert len(roots) == 1, "an ended saga has one root span"
             announced = [said for said in self.messages if said == f"{state.id}.{state.status.value.lower()}"]
             assert len(announced) == (state.status is not Status.NEEDS_ATTENTION), "every end is told, once"
 

@@ -96,6 +96,7 @@ def test_a_cancelled_confirmed_booking_is_counted_as_having_ended_before() -> No
         ("CANCELLED", True, "cancelled")
     ]
     assert story.saga.ended_us == confirmed_at
+    assert story.latest(events.BookingCancelled).envelope.time_us == story.now_us
     assert story.saga.reason == "requested"
 
 

@@ -133,6 +133,15 @@ def test_a_reply_to_another_command_is_dropped() -> None:
     story.when(To(CheckAvailability, offers("999"))).then(dropped("stale_reply"))
 
 
+def test_a_reply_that_names_another_command_in_the_right_epoch_is_dropped() -> None:
+    story = given(a_booking()).when(*forward(2))
+    reply = story.reply_to(story.latest(ProcessPayment), paid())
+    assert reply.saga is not None
+    story.when(replace(reply, saga=replace(reply.saga, command_id="bk-2.process_payment.1"))).then(
+        dropped("stale_reply")
+    )
+
+
 def test_a_late_reply_to_a_refused_run_does_not_count_for_the_next_run() -> None:
     story = given(a_booking()).when(offers("101", "102"), contended())
     first = next(o for o in story.said if isinstance(o.envelope.body, AcquireLock))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from saga.engine.decision import Verdict
+from saga.engine.definition import Refused
 from saga.engine.machine import Tick
 from saga.engine.state import Outcome, Status
 from tests.support.parcels import (
@@ -136,6 +137,13 @@ def test_a_step_that_may_run_again_and_again_fails_the_saga_when_its_runs_are_us
     story.then(command(Asked, command_id="bk-1.weigh.2")).when(Labelled(answer="again")).then(
         event(Ended, status="FAILED"),
         span("parcel.create", {"error.type": "weigh_exhausted"}, error="every try was refused"),
+    )
+
+
+def test_a_refusal_without_words_is_still_an_error_that_says_something() -> None:
+    weigh = WEIGH.on(Labelled, lambda data, _: Refused(data, "too_heavy", ""))
+    given(Wanted(), definition=a_saga(weigh)).when(Labelled()).then(
+        event(Ended, status="FAILED"), span("parcel.create", {"error.type": "too_heavy"}, error="too_heavy")
     )
 
 

@@ -101,7 +101,7 @@ def _reply(watched: Watched, answer: str, number: int) -> None:
     watched.feed(Envelope(f"reply-{number}", state.id, body, watched.now_us, saga=headers))
 
 
-# --- left in peace, the world must be able to give every outcome, or chaos could pass by preventing them all ------------
+# --- left in peace, the world must be able to give every outcome, or chaos could pass by preventing them all ----------
 
 
 @pytest.mark.parametrize(

@@ -119,6 +119,15 @@ def test_a_slower_pace_stretches_every_timer() -> None:
     assert abs(slow.timer.next_attempt_us - START_US - 3 * (normal.timer.next_attempt_us - START_US)) <= 3
 
 
+def test_a_slower_pace_stretches_the_pauses_between_later_retries_too() -> None:
+    def second_pause_us(pace: float) -> int:
+        story = given(a_booking(), birth=Birth(pace=pace)).when(NEXT_ATTEMPT)
+        assert story.saga.timer is not None
+        return story.saga.timer.next_attempt_us - story.now_us
+
+    assert abs(second_pause_us(3.0) - 3 * second_pause_us(1.0)) <= 3
+
+
 def test_the_sweeper_is_told_the_first_moment_at_which_something_is_due() -> None:
     story = given(a_booking())
     while story.saga.status.live:
