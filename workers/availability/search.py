@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from saga.coalescer import Coalescer
 from saga.database import Schemas, Statements
 from schemas.commands import CheckAvailability
+from workers.patience import patiently
 
 if TYPE_CHECKING:
     import asyncpg
@@ -50,8 +51,7 @@ class RoomSearch:
         await self._ask.settle()
 
     async def _search(self, questions: Sequence[CheckAvailability]) -> list[Findings]:
-        rows = await self._pool.fetch(
-            self._sql,
+        columns = (
             [question.property_id for question in questions],
             [question.check_in for question in questions],
             [question.check_out for question in questions],
@@ -60,6 +60,7 @@ class RoomSearch:
             [question.max_offers for question in questions],
             [place_of(question.booking_id) for question in questions],
         )
+        rows = await patiently(lambda: self._pool.fetch(self._sql, *columns))
         rooms: list[list[FreeRoom]] = [[] for _ in questions]
         stated: list[tuple[bool, bool]] = [(False, False)] * len(questions)
         for n, known, past, room_id, room_type, held in rows:

@@ -13,6 +13,7 @@ from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_attempt,
 from saga.errors import TransientFailure
 from saga.settings import Settings
 from workers.notification.letters import SENDER_ADDRESS, Letter
+from workers.retrying import retried
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +88,7 @@ class Mailer:
             return await self._attempt(letter, tries)
 
         try:
-            return await self._retrying.copy()(attempt)
+            return await retried(self._retrying, attempt)
         except _TryAgainError as error:
             raise TransientFailure("smtp_unavailable", f"after {tries} attempts: {error}") from error
 

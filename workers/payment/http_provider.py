@@ -31,6 +31,7 @@ from workers.payment.gateway import (
     Voided,
     ignore_retry,
 )
+from workers.retrying import retried
 from workers.serving import Problem
 
 T = TypeVar("T")
@@ -223,7 +224,7 @@ class HttpPaymentProvider:
             meter.attempts += 1
             return await attempt()
 
-        return await self._retrying.copy(before_sleep=report)(counted)
+        return await retried(self._retrying, counted, before_sleep=report)
 
     async def _find(self, meter: _Meter, key: str) -> Found | None:
         answer = await self._request(meter, "GET", self._charges, params={"idempotency_key": key})

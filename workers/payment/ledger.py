@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal
 from saga.coalescer import Coalescer
 from saga.database import Connection, Schemas, Statements
 from schemas.commands import ProcessPayment, RefundPayment
+from workers.patience import patiently
 
 if TYPE_CHECKING:
     import asyncpg
@@ -78,6 +79,6 @@ class PaymentLedger:
             )
 
     async def _undone(self, command_ids: Sequence[str]) -> list[bool]:
-        rows = await self._pool.fetch(self._sql["undone"], list(command_ids))
+        rows = await patiently(lambda: self._pool.fetch(self._sql["undone"], list(command_ids)))
         undone = {row["command_id"] for row in rows}
         return [command_id in undone for command_id in command_ids]
