@@ -12,6 +12,7 @@ from tenacity import AsyncRetrying, RetryError, retry_if_exception_type, stop_af
 
 from saga.errors import TransientFailure
 from workers.pricing.messages import QuoteRequest, Quotes
+from workers.retrying import retried
 from workers.serving import Problem
 
 _JSON = {"Content-Type": "application/json"}
@@ -66,7 +67,7 @@ class PricingClient:
         """
         body = request.__pydantic_serializer__.to_json(request)
         try:
-            return await self._retrying.copy()(self._ask, body)
+            return await retried(self._retrying, lambda: self._ask(body))
         except RetryError as error:
             cause = error.last_attempt.exception()
             raise TransientFailure(

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from aiohttp import web
 from pydantic import ValidationError
+from pydantic_core import to_json
 
-from workers.pricing.messages import Quote, QuoteRequest, Quotes
+from workers.pricing.messages import QuoteRequest
 from workers.pricing.rates import RateBook
 from workers.pricing.tariff import Tariff, price_nights
-from workers.serving import FieldError, invalid_request, json_response, problem_response
+from workers.serving import FieldError, invalid_request, problem_response
 
 _LOOK_AGAIN_S = 0.05  # how soon an unknown property may ask the database again
 
@@ -63,19 +64,14 @@ class PricingService:
         for offer in asked.offers:
             nightly = price_nights(tariff.rooms[offer.room_id].nightly_amount, weights, source, target)
             quotes.append(
-                Quote.model_construct(
-                    room_id=offer.room_id,
-                    room_type=offer.room_type,
-                    total_amount=sum(nightly),
-                    currency=asked.currency,
-                    nightly=nightly,
-                )
+                {
+                    "room_id": offer.room_id,
+                    "room_type": offer.room_type,
+                    "total_amount": sum(nightly),
+                    "currency": asked.currency,
+                    "nightly": nightly,
+                }
             )
-        return json_response(
-            Quotes.model_construct(
-                property_id=asked.property_id,
-                check_in=asked.check_in,
-                check_out=asked.check_out,
-                quotes=tuple(quotes),
-            )
-        )
+        # The body of workers.pricing.messages.Quotes, without making its objects only to take them apart again.
+        body = {"property_id": asked.property_id, "check_in": asked.check_in, "check_out": asked.check_out}
+        return web.Response(body=to_json({**body, "quotes": quotes}), content_type="application/json")

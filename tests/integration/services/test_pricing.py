@@ -130,7 +130,7 @@ async def test_changed_rates_reach_a_running_engine(settings: Settings) -> None:
         try:
             await load_rates(pool, schemas, [Tariff("htl-pricing", "EUR", rooms={"101": RoomRate("double", 777)})])
             async with asyncio.timeout(5):
-                while book.tariff("htl-pricing") == TARIFF:  # noqa: ASYNC110  # there is no event to wait for
+                while book.tariff("htl-pricing") == TARIFF:  # there is no event to wait for
                     await asyncio.sleep(0.02)
             tariff = book.tariff("htl-pricing")
             assert tariff is not None

@@ -16,6 +16,7 @@ import pytest_asyncio
 from saga.settings import Settings
 from tests.support.services import Running, provider_running
 from workers.provider.ledger import charge_id_of
+from workers.provider.messages import Charge
 
 _numbers = itertools.count(1)
 
@@ -86,6 +87,7 @@ async def test_a_good_card_is_charged_and_the_charge_can_be_found(merchant: Merc
     assert answer.body["card"] == {"brand": "mastercard", "last_four": "4444"}
     assert answer.body["metadata"] == {"booking_id": key}
     assert await merchant.find(key) == [answer.body]
+    assert Charge.model_validate(answer.body).model_dump(exclude_none=True) == answer.body
     assert (await merchant.ask("GET", f"/v1/charges/{answer.body['id']}")).body == answer.body
     assert await merchant.find("never-" + key) == []
 
