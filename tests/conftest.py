@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import asyncpg
@@ -19,6 +19,7 @@ from saga.stacks.services import ROLES, Services
 from tests.support.stacks import (
     Session,
     StartedStack,
+    StartServices,
     choose_session,
     create_topics,
     delete_topics,
@@ -27,8 +28,6 @@ from tests.support.stacks import (
 )
 
 _SESSION = pytest.StashKey[Session]()
-
-StartServices = Callable[..., Awaitable[Services]]
 
 
 def pytest_configure(config: pytest.Config) -> None:

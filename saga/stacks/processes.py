@@ -114,6 +114,7 @@ class Child:
         """Ask it to end; does not wait."""
         with contextlib.suppress(ProcessLookupError):
             self._process.send_signal(self._stop_signal)
+            self._process.send_signal(signal.SIGCONT)  # a suspended process hears nothing until it goes on
 
     def signal(self, signum: signal.Signals) -> None:
         """Send it any signal (``SIGSTOP`` makes a zombie of an orchestrator)."""

@@ -226,13 +226,15 @@ class Services:
             self.log(name).unlink(missing_ok=True)  # an earlier run's
         ready = self._ready_file(name)
         ready.unlink(missing_ok=True)
+        # People read these files, when something went wrong.
+        readable = {"SAGA_LOG_FORMAT": os.environ.get("SAGA_LOG_FORMAT") or "console"}
         own = {"SAGA_READY_FILE": str(ready), "SAGA_PARENT": str(os.getpid()), "PYTHONUNBUFFERED": "1"}
         self._extra[name] = dict(extra)
         self._children[name] = Child(
             name,
             self._command(_role(name)),
             log=self.log(name),
-            environment={**os.environ, **self.environment, **own, **extra},
+            environment={**os.environ, **readable, **self.environment, **own, **extra},
             direct=True,
         )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from uuid import uuid4
 
@@ -15,6 +16,7 @@ from saga.settings import Settings
 from saga.stacks import kafka_jars
 from saga.stacks.base import Endpoints, Stack
 from saga.stacks.choose import Choice, choose
+from saga.stacks.services import Services
 from saga.stacks.testcontainers import engine_unavailable
 from schemas.topics import ALL
 
@@ -45,6 +47,10 @@ def choose_session() -> Session:
         return Session(choose(None, "tests", require=required), "", required)
     except SagaError as error:
         return Session(None, str(error), required)
+
+
+StartServices = Callable[..., Awaitable[Services]]
+"""What the ``start_services`` fixture gives: ``await start_services(roles=..., environment=...)``."""
 
 
 @dataclass(frozen=True)
