@@ -252,12 +252,12 @@ DEFINITION = Definition(
         .sends(_check_availability, to=topics.AVAILABILITY)
         .on(replies.AvailabilityFound, _offers_found)
         .on(replies.AvailabilityRefused, _nothing_available)
-        .within(30.0, retry=Retry(first_s=3.0)),
+        .within(30.0, retry=Retry(first_s=5.0)),
         compensatable("acquire_lock")
         .sends(_acquire_lock, to=topics.LOCKING)
         .on(replies.LockAcquired, _locked)
         .on(replies.LockRefused, _lock_refused)
-        .within(30.0, retry=Retry(first_s=3.0), runs=MAX_LOCK_TRIES)
+        .within(30.0, retry=Retry(first_s=5.0), runs=MAX_LOCK_TRIES)
         .undone_by("release_lock", _release_lock, to=topics.LOCKING, on=replies.LockReleased),
         compensatable("process_payment")
         .sends(_process_payment, to=topics.PAYMENT)
@@ -270,7 +270,7 @@ DEFINITION = Definition(
         .sends(_confirm, to=topics.CONFIRMATION)
         .on(replies.ConfirmationIssued, _confirmed)
         .on(replies.ConfirmationRefused, _confirmation_refused)
-        .within(30.0, retry=Retry(first_s=3.0))
+        .within(30.0, retry=Retry(first_s=5.0))
         .undone_by("restore_inventory", _restore_inventory, to=topics.CONFIRMATION, on=replies.InventoryRestored),
     ),
     events_topic=topics.EVENTS,

@@ -57,6 +57,7 @@ class Settings(BaseSettings):
     # Pace
     batch_records: int = Field(500, ge=1, le=5_000, description="records per poll, hence per transaction")
     window: int = Field(64, ge=1, le=2_000, description="outside calls a worker keeps in flight")
+    live_sagas: int = Field(500, ge=1, description="sagas an orchestrator keeps under way; further requests wait")
     sweep_interval_s: float = Field(0.5, gt=0, le=60)
     pace: float = Field(1.0, gt=0, le=100, description="scales every deadline and retry delay of new sagas; for drills")
     trace_capacity: int = Field(65_536, ge=512, description="spans the exporter queues before it drops")

@@ -81,6 +81,10 @@ class Subscription(Protocol):
         """The next records, or none after ``timeout_ms``."""
         ...
 
+    def hold(self, topics: Collection[str], *, held: bool) -> None:
+        """Stop (or start again) reading ``topics``, full names; asked before each poll, so it must be cheap."""
+        ...
+
     async def commit(self, offsets: Mapping[Partition, int]) -> None:
         """Remember ``offsets`` for the group. A commit refused because the group has moved on is not an error."""
         ...

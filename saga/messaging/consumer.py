@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Collection
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import asyncpg
@@ -104,6 +105,7 @@ async def run_consumer(
     reading: Reading,
     heritage: Heritage,
     handle_with: Callable[[KafkaPublisher, Intake, FaultPoint], Awaitable[Handle]],
+    gate: Callable[[], bool] = lambda: True,
 ) -> None:
     """Consume ``topics`` as the group named after the role until the runtime is stopping."""
     settings, telemetry = runtime.settings, runtime.telemetry
@@ -113,10 +115,16 @@ async def run_consumer(
         settings, runtime.role, f"{names.NAMESPACE}.{runtime.role}", topics, telemetry.meters
     )
     faults = FaultPoint(settings.fault, runtime.role)
-    reading = Reading(
-        reading.expected, reading.untrusted, settings.topic_prefix, settings.batch_records, reading.max_open
+    reading = replace(reading, topic_prefix=settings.topic_prefix, batch_records=settings.batch_records)
+    intake = Intake(
+        subscription,
+        publisher,
+        reading,
+        recorder=telemetry.spans,
+        meters=telemetry.meters,
+        faults=faults,
+        gate=gate,
     )
-    intake = Intake(subscription, publisher, reading, recorder=telemetry.spans, meters=telemetry.meters, faults=faults)
     lags: dict[Partition, int] = {}
     telemetry.meters.observe(
         names.CONSUMER_LAG,

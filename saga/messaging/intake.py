@@ -65,13 +65,16 @@ class Reading:
     topic_prefix: str = ""
     batch_records: int = 500
     max_open: int = 4_000
+    gated: frozenset[str] = frozenset()
+    """Topics (without prefix) that are read only while the gate is open; see :class:`Intake`."""
 
 
 class Intake:
     """Feeds a handler with deliveries and keeps the group's offsets.
 
     The handler must call :meth:`finish` for every delivery once everything it led to is committed and acknowledged, in
-    any order; until then a crash has it delivered again.
+    any order; until then a crash has it delivered again. ``gate`` says whether the gated topics may be read: what has
+    begun goes before what has not, so a burst of new work waits in the topic and not in the middle of the saga.
     """
 
     def __init__(
@@ -83,7 +86,10 @@ class Intake:
         recorder: Recorder,
         meters: Meters,
         faults: FaultPoint,
+        gate: Callable[[], bool] = lambda: True,
     ) -> None:
+        self._gate = gate
+        self._gated = frozenset(reading.topic_prefix + topic for topic in reading.gated)
         self._subscription = subscription
         self._publisher = publisher
         self._reading = reading
@@ -112,6 +118,8 @@ class Intake:
                     self._room.clear()
                     await _either(self._room.wait(), stopping.wait(), timeout_s=1.0)
                     continue
+                if self._gated:
+                    self._subscription.hold(self._gated, held=not self._gate())
                 records = await _poll(self._subscription, self._reading.batch_records, stopping)
                 if records:
                     await self._take_in(records, handle)

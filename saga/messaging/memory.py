@@ -99,6 +99,7 @@ class MemorySubscription:
         partitions = [Partition(topic, n) for topic in topics for n in range(broker.partitions)]
         self._positions = {partition: committed.get(partition, 0) for partition in partitions}
         self._revoked: OnRevoked | None = None
+        self._held: frozenset[str] = frozenset()
 
     @property
     def group(self) -> str:
@@ -109,9 +110,16 @@ class MemorySubscription:
         """See :class:`saga.messaging.broker.Subscription`."""
         self._revoked = callback
 
+    def hold(self, topics: Collection[str], *, held: bool) -> None:
+        """See :class:`saga.messaging.broker.Subscription`."""
+        self._held = frozenset(topics) if held else frozenset()
+
     async def poll(self, max_records: int, timeout_ms: int) -> Sequence[Record]:
         """See :class:`saga.messaging.broker.Subscription`."""
-        return await self._broker.read(self._positions, max_records, timeout_ms)
+        free = {partition: at for partition, at in self._positions.items() if partition.topic not in self._held}
+        records = await self._broker.read(free, max_records, timeout_ms)
+        self._positions.update(free)
+        return records
 
     async def commit(self, offsets: Mapping[Partition, int]) -> None:
         """See :class:`saga.messaging.broker.Subscription`."""

@@ -24,6 +24,7 @@ from saga.messaging.broker import Publisher
 from saga.messaging.heritage import Heritage
 from saga.messaging.intake import Delivery, Intake, publish_persistently
 from saga.messaging.wire import encode
+from saga.orchestrator.admission import Admission
 from saga.orchestrator.metrics import count
 from saga.store.store import Applied, Loaded, Move, Store
 from saga.telemetry import names
@@ -64,6 +65,7 @@ class Orchestrator:
         intake: Intake,
         telemetry: Telemetry,
         faults: FaultPoint,
+        admission: Admission,
         *,
         birth: Birth,
         topic_prefix: str = "",
@@ -76,6 +78,7 @@ class Orchestrator:
         self._recorder = telemetry.spans
         self._meters = telemetry.meters
         self._faults = faults
+        self._admission = admission
         self._birth = birth
         self._prefix = topic_prefix
         self._room = asyncio.Semaphore(_PUBLISHES_UNDER_WAY)
@@ -169,6 +172,8 @@ class Orchestrator:
         for work in works:
             for span in work.spans:
                 self._recorder.record(span)
+            if (state := work.current.state) is not None:
+                self._admission.note(state.id, live=state.status.live)
             for decision in work.decisions:
                 count(self._meters, work.current.definition.name, decision.facts)
 

@@ -16,6 +16,7 @@ from saga.messaging.batchworker import LOST_CONNECTION
 from saga.messaging.consumer import run_consumer
 from saga.messaging.heritage import Heritage
 from saga.messaging.intake import Handle, Intake, Reading
+from saga.orchestrator.admission import Admission
 from saga.orchestrator.orchestrator import Orchestrator
 from saga.store.store import Store
 from saga.telemetry import names
@@ -41,8 +42,11 @@ async def run(runtime: Runtime) -> None:
     exporters = Statements.load("saga.messaging", "sql/exporters.sql", schemas)
     heritage = Heritage(pool, exporters, store.sql["unexported"], runtime.role, telemetry)
     reading = Reading(
-        frozenset({DEFINITION.starts_on, DEFINITION.cancels_on}) | DEFINITION.replies, frozenset({REQUESTS})
+        frozenset({DEFINITION.starts_on, DEFINITION.cancels_on}) | DEFINITION.replies,
+        untrusted=frozenset({REQUESTS}),
+        gated=frozenset({REQUESTS}),
     )
+    admission = Admission(settings.live_sagas)
     helpers: set[asyncio.Task[None]] = set()
 
     async def handle_with(publisher: KafkaPublisher, intake: Intake, faults: FaultPoint) -> Handle:
@@ -54,6 +58,7 @@ async def run(runtime: Runtime) -> None:
             intake,
             telemetry,
             faults,
+            admission,
             birth=Birth(settings.pace, settings.topic_prefix),
             topic_prefix=settings.topic_prefix,
         )
@@ -62,7 +67,7 @@ async def run(runtime: Runtime) -> None:
         return orchestrator.handle
 
     try:
-        await run_consumer(runtime, (REQUESTS, REPLIES), reading, heritage, handle_with)
+        await run_consumer(runtime, (REQUESTS, REPLIES), reading, heritage, handle_with, admission.open)
     finally:
         for helper in helpers:
             helper.cancel()

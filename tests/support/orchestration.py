@@ -22,6 +22,7 @@ from saga.messaging.heritage import Heritage
 from saga.messaging.intake import Intake, Reading
 from saga.messaging.memory import MemoryBroker, MemoryPublisher, MemorySubscription
 from saga.messaging.wire import decode, encode
+from saga.orchestrator.admission import Admission
 from saga.orchestrator.orchestrator import Orchestrator
 from saga.settings import Settings
 from saga.store.store import Store
@@ -153,7 +154,7 @@ async def playing(
     faults = FaultPoint("", "orchestrator")
     intake = Intake(subscription, publisher, reading, recorder=told.spans, meters=told.meters, faults=faults)
     orchestrator = Orchestrator(
-        store, pool, heritage, publisher, intake, told, faults, birth=Birth(pace, settings.topic_prefix)
+        store, pool, heritage, publisher, intake, told, faults, Admission(500), birth=Birth(pace, settings.topic_prefix)
     )
     running = asyncio.create_task(intake.run(orchestrator.handle, asyncio.Event()))
     try:
