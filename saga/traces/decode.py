@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from functools import lru_cache
+from types import MappingProxyType
 from typing import Any
 
 from opentelemetry.proto.common.v1.common_pb2 import InstrumentationScope
@@ -18,8 +20,8 @@ _STATUSES: tuple[Status, ...] = ("unset", "ok", "error")
 
 def decode_chunk(body: bytes, service: str, resource: bytes, scope: bytes) -> Iterator[TraceSpan]:
     """The spans of a stored chunk: the body of a ``ScopeSpans``. Raises protobuf's ``DecodeError`` if it is damaged."""
-    about = attribute_values(Resource.FromString(resource).attributes)
-    scope_name = InstrumentationScope.FromString(scope).name
+    about = _resource(resource)
+    scope_name = _scope_name(scope)
     for span in ScopeSpans.FromString(body).spans:
         yield TraceSpan(
             trace_id=int.from_bytes(span.trace_id, "big"),
@@ -53,7 +55,18 @@ def decode_chunk(body: bytes, service: str, resource: bytes, scope: bytes) -> It
         )
 
 
-def attribute_values(attributes: Iterable[Any]) -> Mapping[str, Value]:
+@lru_cache(maxsize=256)
+def _resource(body: bytes) -> Mapping[str, Value]:
+    return MappingProxyType(attribute_values(Resource.FromString(body).attributes))
+
+
+@lru_cache(maxsize=256)
+def _scope_name(body: bytes) -> str:
+    name: str = InstrumentationScope.FromString(body).name
+    return name
+
+
+def attribute_values(attributes: Iterable[Any]) -> dict[str, Value]:
     """``KeyValue`` messages as a dictionary."""
     return {item.key: _value(item.value) for item in attributes}
 
