@@ -154,17 +154,17 @@ class Records:
         owners: frozenset[str],
         progress: Progress,
     ) -> None:
-        arguments = (options.since_us, options.grace_us, undoable_steps(), int(options.parked_s * 1e6))
         absent = [f"{self._schemas[owner]}." for owner in _OPTIONAL if owner not in owners]
         for invariant in INVARIANTS:
             if not invariant.sql:
                 continue
             progress(f"checking: {invariant.description}")
+            second = undoable_steps() if invariant.name == "undo_order" else options.grace_us
             for name, sql in self._load(invariant.sql).items():
                 if any(schema in sql for schema in absent):
                     continue
                 statement = await connection.prepare(sql)
-                given = arguments[: len(statement.get_parameters())]
+                given = (options.since_us, second)[: len(statement.get_parameters())]
                 if name.startswith("count_"):
                     findings.examined[invariant.name] += await statement.fetchval(*given)
                     continue

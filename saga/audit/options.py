@@ -13,15 +13,13 @@ class AuditOptions:
 
     ``wait_s`` waits so long for live sagas to end before looking. ``since_us`` (microseconds since the epoch) leaves
     out sagas that started before. ``grace_s`` is how long something may be late before that is a violation: a sweep, an
-    event still on its way. ``parked_s`` is how long a parked saga may keep a charge that nobody has settled.
-    ``deep_sample`` bounds how many sagas are folded and how many traces are read, newest first; everything else is
+    event still on its way. ``deep_sample`` bounds how many sagas are folded and how many traces are read, newest first; everything else is
     always examined in full. 0 means no bound.
     """
 
     wait_s: float = 0.0
     since_us: int = 0
     grace_s: float = 30.0
-    parked_s: float = 86_400.0
     min_confirmed: int = 0
     min_compensated: int = 0
     traces: bool = True

@@ -120,7 +120,7 @@ async def _look(records: Records, reader: TraceReader, sagas: Sequence[StoredSag
         elif trace is None:
             looks[saga.id] = Look(saga, kept=False)
         else:
-            expected = Expected.of(kept.get(saga.id, ()))
+            expected = Expected.of(trace.trace_id, kept.get(saga.id, ()))
             found = problems(saga.definition, saga.state, trace, expected, families[saga.trace_id])
             looks[saga.id] = Look(saga, tuple(found))
     return looks

@@ -27,12 +27,17 @@ class Expected:
     clashes: tuple[str, ...]
 
     @classmethod
-    def of(cls, kept: Iterable[tuple[bool, SpanRecord]]) -> Expected:
-        """From the spans of all rows of one saga, each with whether its row stands for a command."""
+    def of(cls, trace_id: int, kept: Iterable[tuple[bool, SpanRecord]]) -> Expected:
+        """From the spans of all rows of one saga, each with whether its row stands for a command.
+
+        The handling of a cancellation is part of the trace of whoever cancelled, so it is left out.
+        """
         spans: dict[int, SpanRecord] = {}
         steps: set[str] = set()
         clashes: list[str] = []
         for command, span in kept:
+            if span.context.trace_id != trace_id:
+                continue
             other = spans.setdefault(span.context.span_id, span)
             if other.name != span.name:
                 clashes.append(f"{other.name} and {span.name} have the same span id, so one of them is never seen")

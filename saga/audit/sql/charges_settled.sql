@@ -35,7 +35,7 @@ WHERE s.status = 'CONFIRMED' AND s.started_us >= $1::bigint
       IS DISTINCT FROM ((o ->> 'total_minor')::bigint, o ->> 'currency', d ->> 'transaction_id');
 
 -- name: money_kept
--- what: a charge that was not refunded although the booking was not given, or only parked, and that for too long
+-- what: a charge that was not refunded although the booking was not given, or is parked, and that for a day
 SELECT s.id AS saga_id,
        format('it is %s, but charge %s keeps %s %s', s.status, c.charge_id, c.amount, c.currency) AS detail
 FROM {{saga}}.sagas s
@@ -44,7 +44,7 @@ LEFT JOIN {{provider}}.refunds r ON r.charge_id = c.charge_id
 WHERE r.charge_id IS NULL AND s.started_us >= $1::bigint
   AND (s.status IN ('FAILED', 'TIMED_OUT', 'CANCELLED')
        OR s.status = 'NEEDS_ATTENTION' AND (
-           c.created_at < now() - make_interval(secs => $4::bigint / 1e6)
+           c.created_at < now() - interval '1 day'
            OR NOT s.state::jsonb #> '{rollback,todo}' ? c.idempotency_key));
 
 -- name: refund_differs

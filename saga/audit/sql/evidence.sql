@@ -71,11 +71,16 @@ FROM {{saga}}.sagas
 WHERE trace_id = ANY ($1::text[]);
 
 -- name: traces_kept_since
--- what: when the oldest trace that is still kept was received; null when there is none
-SELECT (extract(epoch FROM min(received_at)) * 1e6)::bigint
+-- what: since when traces are kept, in microseconds: 0 where none was ever forgotten, null where there is none
+SELECT CASE
+    WHEN min(received_at) IS NULL THEN NULL
+    -- The ring of partitions has come round: what was in those ahead is older than it seems to begin.
+    WHEN max(slot) > (SELECT slot FROM {{traces}}.ring) THEN (extract(epoch FROM min(received_at)) * 1e6)::bigint
+    ELSE 0
+END
 FROM (
-    (SELECT received_at FROM {{traces}}.chunks WHERE slot = 0 LIMIT 1)
-    UNION ALL (SELECT received_at FROM {{traces}}.chunks WHERE slot = 1 LIMIT 1)
-    UNION ALL (SELECT received_at FROM {{traces}}.chunks WHERE slot = 2 LIMIT 1)
-    UNION ALL (SELECT received_at FROM {{traces}}.chunks WHERE slot = 3 LIMIT 1)
+    (SELECT slot, received_at FROM {{traces}}.chunks WHERE slot = 0 LIMIT 1)
+    UNION ALL (SELECT slot, received_at FROM {{traces}}.chunks WHERE slot = 1 LIMIT 1)
+    UNION ALL (SELECT slot, received_at FROM {{traces}}.chunks WHERE slot = 2 LIMIT 1)
+    UNION ALL (SELECT slot, received_at FROM {{traces}}.chunks WHERE slot = 3 LIMIT 1)
 ) AS oldest

@@ -12,7 +12,7 @@ WITH told AS MATERIALIZED (
 ), attempted AS (
     SELECT t.id, array_agg(run ->> 'command_id' ORDER BY n DESC) AS commands
     FROM told t, jsonb_array_elements(t.state -> 'runs') WITH ORDINALITY AS r (run, n)
-    WHERE run ->> 'outcome' IN ('done', 'unknown') AND t.steps || (run ->> 'step') = ANY ($3::text[])
+    WHERE run ->> 'outcome' IN ('done', 'unknown') AND t.steps || (run ->> 'step') = ANY ($2::text[])
     GROUP BY t.id
 ), undone AS (
     SELECT t.id, array_agg(undo ->> 'undoes' ORDER BY n) AS commands, bool_and(undo ->> 'outcome' = 'done') AS done
