@@ -124,7 +124,7 @@ def _explanation(row: asyncpg.Record, *, last: bool) -> Grant | None:
     if own is not None:
         return Undone() if row["released_by"] == "undo" else Contended("expired", row["rival"])
     if row["sold"]:
-        return Contended("sold", row["rival"])
+        return Contended("sold")
     if row["rival"] is not None and (last or not row["rival_expired"]):
         return Contended(row["rival_state"], row["rival"])
     return Contended("held") if last else None

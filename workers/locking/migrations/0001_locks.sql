@@ -1,8 +1,9 @@
 -- Reservation locks. One row per lock command, whoever came first with it: the lock, or its undo (state 'released'
--- without a room), which makes the late lock impossible.
+-- without a room), which makes the late lock impossible. A reservation id derives from its lock command's id, so the one
+-- key stands for both; a second unique index would turn the race of a lock with its undo into an error.
 CREATE TABLE locks (
     reservation_id  text PRIMARY KEY,
-    lock_command_id text NOT NULL UNIQUE,
+    lock_command_id text NOT NULL,
     booking_id      text NOT NULL,
     property_id     text,
     room_id         text,
