@@ -62,7 +62,9 @@ class Measured:
                         continue
                     for point in metric.data.data_points:
                         value = (point.attributes or {}).get(by)
-                        counted[value] = counted.get(value, 0) + float(getattr(point, "value", getattr(point, "count", 0)))
+                        counted[value] = counted.get(value, 0) + float(
+                            getattr(point, "value", getattr(point, "count", 0))
+                        )
         return counted
 
 

@@ -79,7 +79,7 @@ class NotificationLedger:
         ]
 
     async def next_due_s(self) -> float | None:
-        """In how many seconds a letter will be due; None when none is waiting."""
+        """In how many seconds a letter will be due (negative: it is already); None when none is waiting."""
         due: float | None = await self._pool.fetchval(self._sql["next_due"])
         return due
 

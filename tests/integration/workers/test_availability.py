@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from datetime import date, timedelta
-from typing import Any
+from typing import Any, TypeAlias
 
 import asyncpg
 import pytest
@@ -26,7 +26,7 @@ from workers.locking.handler import LockHandler
 from workers.pricing.client import PricingClient
 from workers.pricing.rates import load_rates
 
-Pool = "asyncpg.Pool[asyncpg.Record]"
+Pool: TypeAlias = "asyncpg.Pool[asyncpg.Record]"
 
 
 @pytest.fixture
@@ -93,7 +93,7 @@ async def test_rooms_that_are_too_small_or_of_another_type_are_left_out(handler:
 async def test_a_room_with_one_sold_night_is_not_offered(
     handler: AvailabilityHandler, database: Pool, schemas: Schemas
 ) -> None:
-    stay = {"check_in": date(2027, 3, 3), "check_out": date(2027, 3, 4)}
+    stay: dict[str, Any] = {"check_in": date(2027, 3, 3), "check_out": date(2027, 3, 4)}
     await sell_at_desk(database, schemas, property_id="hotel-1", room_id="101", **stay)
     assert set(rooms(await handler.call(ask()))) == {"102", "103"}
     assert set(rooms(await handler.call(ask(check_out=date(2027, 3, 3))))) == {"101", "102", "103"}
@@ -146,12 +146,8 @@ async def test_what_cannot_be_priced_is_not_offered_and_the_span_says_why(handle
 async def test_at_most_as_many_offers_as_asked_for_come_and_bookings_start_at_different_rooms(
     handler: AvailabilityHandler, database: Pool, schemas: Schemas
 ) -> None:
-    many = tuple(
-        Room(room_id=f"r{n:02}", room_type="double", capacity=2, nightly_minor=9_000) for n in range(40)
-    )
-    grand = Listing(
-        property_id="grand", name="Grand", city="Rome", country="IT", stars=4, currency="EUR", rooms=many
-    )
+    many = tuple(Room(room_id=f"r{n:02}", room_type="double", capacity=2, nightly_minor=9_000) for n in range(40))
+    grand = Listing(property_id="grand", name="Grand", city="Rome", country="IT", stars=4, currency="EUR", rooms=many)
     await load_rates(database, schemas, [tariff_of(grand)])
     await load_inventory(database, schemas, [grand])
     await asyncio.sleep(0.3)  # the engine looks for new rates four times a second

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from datetime import date
+from typing import TypeAlias
 
 import asyncpg
 import pytest
@@ -16,7 +17,7 @@ from tests.support.jobs import Measured, acquire, cancelled, carry_out, confirme
 from workers.confirmation.desk import sell_at_desk
 from workers.locking.handler import LockHandler
 
-Pool = "asyncpg.Pool[asyncpg.Record]"
+Pool: TypeAlias = "asyncpg.Pool[asyncpg.Record]"
 
 
 @pytest.fixture
@@ -43,10 +44,11 @@ async def updates(pool: Pool, settings: Settings) -> tuple[int, int]:
     table = f"{Schemas(settings.schema_prefix)['locking']}.locks"
     async with pool.acquire() as connection:
         await connection.execute("SELECT pg_stat_force_next_flush()")
-    updated, hot = await pool.fetchrow(
+    row = await pool.fetchrow(
         "SELECT n_tup_upd, n_tup_hot_upd FROM pg_stat_user_tables WHERE relid = $1::regclass", table
     )
-    return updated, hot
+    assert row is not None
+    return row[0], row[1]
 
 
 def refusal(result: Result) -> LockRefused:

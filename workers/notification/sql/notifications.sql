@@ -74,6 +74,6 @@ FROM ready WHERE n.message_id = ready.message_id
 RETURNING n.message_id, n.booking_id, n.attempts, n.event_type, n.event, n.parent, n.first_span;
 
 -- name: next_due
--- what: in how many seconds a letter will be due; null when none is
-SELECT greatest(0, extract(epoch FROM min(next_attempt_at) - clock_timestamp()))::float8
+-- what: in how many seconds a letter will be due (negative: it is); null when none waits
+SELECT extract(epoch FROM min(next_attempt_at) - clock_timestamp())::float8
 FROM {{notification}}.notifications WHERE event IS NOT NULL;
