@@ -18,6 +18,15 @@ def step_span_id(command_id: str, attempt: int) -> int:
     return derive_span_id(command_id, str(attempt), "step")
 
 
+ANNOUNCEMENT = "announce"
+"""Where a command names its step, an event says this: it belongs to no step, and any number of workers act on it."""
+
+
+def observer_span_id(event_id: str, worker: str) -> int:
+    """The span id of what ``worker`` does about an event; each of its observers has its own."""
+    return derive_span_id(event_id, worker, "observer")
+
+
 def outputs(definition: Definition[Any], state: State) -> tuple[Outgoing, ...]:
     """What the saga's present state has to say: the command whose reply it awaits, or the event of its end."""
     if (run := state.pending) is not None and state.status.live:
@@ -26,7 +35,7 @@ def outputs(definition: Definition[Any], state: State) -> tuple[Outgoing, ...]:
         said = f"{state.id}.{state.status.value.lower()}"
         ended = state.rollback.ended_us if state.rollback and state.rollback.after_end else state.ended_us
         parent = state.rollback_context if state.rollback and state.rollback.after_end else state.trace.root()
-        headers = SagaHeaders(epoch=state.epoch, step="announce", command_id=said, parent=parent)
+        headers = SagaHeaders(epoch=state.epoch, step=ANNOUNCEMENT, command_id=said, parent=parent)
         envelope = Envelope(said, state.id, event, ended, _source(definition), None, state.trace.baggage, headers)
         return (outgoing(definition.events_topic, envelope, parent),)
     return ()

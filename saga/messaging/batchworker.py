@@ -88,7 +88,9 @@ class BatchWorker:
                 settled: list[Settled] = []
                 if fresh:
                     started_ns = time.time_ns()
-                    jobs: list[Job[Any]] = [Job(g[0].envelope, g[0].envelope.body, started_ns) for g in fresh]
+                    jobs: list[Job[Any]] = [
+                        Job(g[0].envelope, g[0].envelope.body, started_ns, settlement.role) for g in fresh
+                    ]
                     results = await self._handler.carry_out(connection, jobs)
                     settled = [
                         settlement.settle(group, job, result)

@@ -87,10 +87,10 @@ class CallWorker:
         if before is not None:
             await asyncio.wait({before})
         message_id = delivery.envelope.id
-        job: Job[Any] = Job(delivery.envelope, delivery.envelope.body, time.time_ns())
+        job: Job[Any] = Job(delivery.envelope, delivery.envelope.body, time.time_ns(), self._settlement.role)
         try:
             async with self._window:
-                job = Job(delivery.envelope, delivery.envelope.body, time.time_ns())
+                job = Job(delivery.envelope, delivery.envelope.body, time.time_ns(), self._settlement.role)
                 with step_scope(job.span_context, delivery.envelope.baggage, f"{job.id}:{job.attempt}"):
                     result = await self._handler.call(job)
             settled = self._settlement.settle((delivery,), job, result)

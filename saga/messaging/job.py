@@ -8,7 +8,7 @@ from typing import Any, Generic, Protocol, TypeVar
 
 from saga.database import Connection
 from saga.engine.envelope import Envelope
-from saga.engine.narration import step_span_id
+from saga.engine.narration import ANNOUNCEMENT, observer_span_id, step_span_id
 from saga.telemetry import names
 from saga.telemetry.spans import Attribute, Attributes, Kind, SpanContext, SpanEvent, SpanRecord
 from schemas.base import Message
@@ -23,6 +23,7 @@ class Job(Generic[M_co]):
     envelope: Envelope
     body: M_co
     started_ns: int
+    worker: str = ""
 
     @property
     def id(self) -> str:
@@ -39,7 +40,11 @@ class Job(Generic[M_co]):
         """The step's span: a child of the saga's root (or rollback), with an id an undo can derive and link to."""
         headers = self.envelope.saga
         parent = headers.parent if headers and headers.parent else self.envelope.context
-        return None if parent is None else parent.child(step_span_id(self.id, self.attempt))
+        if parent is None:
+            return None
+        if headers is not None and headers.step == ANNOUNCEMENT:
+            return parent.child(observer_span_id(self.id, self.worker))
+        return parent.child(step_span_id(self.id, self.attempt))
 
 
 @dataclass(frozen=True, slots=True)

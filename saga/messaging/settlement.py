@@ -59,6 +59,7 @@ class Settlement:
         meters: Meters,
         faults: FaultPoint,
     ) -> None:
+        self.role = role
         self.inbox = inbox
         self.faults = faults
         self.intake = intake
