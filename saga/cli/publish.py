@@ -179,10 +179,10 @@ async def _publish(options: _Options) -> Report:
             reader = await stack.enter_async_context(open_reader(settings, role="publisher"))
         plan = await _plan(options, reader)
         publisher = BookingPublisher(settings)
-        began = time.monotonic()
         with counting("publishing", options.count or (None if options.file else 1)) as count:
             async with publisher:
                 _tell_topics(publisher)
+                began = time.monotonic()
                 sender = Sender(publisher, count)
                 await _send(sender, plan, options)
                 duration_s = time.monotonic() - began

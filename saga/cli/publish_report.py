@@ -115,9 +115,10 @@ class Report:
             click.echo(self._table([one]))
 
     def _show_many(self) -> None:
-        rate = f" ({len(self.published) / self.duration_s:.0f} a second)" if self.duration_s > 0.01 else ""
+        sent = len(self.published)
+        took = f" in {self.duration_s:.1f} s, {sent / self.duration_s:.0f} a second" if self.duration_s >= 0.1 else ""
         seed = f", seed {self.seed}" if self.seed is not None else ""
-        click.echo(f"{len(self.published)} bookings published in {self.duration_s:.1f} s{rate}{seed}")
+        click.echo(f"{sent} booking{'s' if sent != 1 else ''} published{took}{seed}")
         if self.outcomes is None:
             if self.published:
                 click.echo("follow them with `saga list`")

@@ -19,7 +19,7 @@ from schemas.requests import BookingRequested
 
 _FIELDS: Final = frozenset(BookingRequested.model_fields)
 _HINTS: Final = {
-    "payment_token": "must be the payment provider's token, such as tok_visa",
+    "payment_token": "must be the payment provider's token: tok_ and letters, digits or underscores",
     "email": "must be an e-mail address",
     "currency": "must be a three-letter code, such as EUR",
     "booking_id": "must be 1 to 64 letters, digits, dots, dashes, colons or underscores",

@@ -6,6 +6,7 @@ import asyncio
 import os
 import sys
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -112,7 +113,7 @@ async def _trace(reader: Reader, settings: Settings, stored: Stored) -> tuple[Tr
     deadline = time.monotonic() + _PATIENCE_S
     while True:
         try:
-            trace = await traces.trace(trace_id, external_parent=publisher.span_id if publisher else 0)
+            trace = _rooted(await traces.trace(trace_id), publisher.span_id if publisher else 0)
         except asyncpg.UndefinedTableError:
             where = (
                 f"they went to {settings.otlp_endpoint}" if settings.otlp_endpoint else "SAGA_OTLP_ENDPOINT is empty"
@@ -121,6 +122,12 @@ async def _trace(reader: Reader, settings: Settings, stored: Stored) -> tuple[Tr
         if not fresh or _whole(trace, stored) or time.monotonic() >= deadline:
             return trace, _notes(trace, stored, settings)
         await asyncio.sleep(0.1)
+
+
+def _rooted(trace: Trace, publisher_id: int) -> Trace:
+    """``trace`` knowing which of its spans was called from elsewhere: the send span, or the saga's root without one."""
+    send = trace.by_id.get(publisher_id)
+    return replace(trace, external_parent=publisher_id if send is None else send.parent_id)
 
 
 def _whole(trace: Trace, stored: Stored) -> bool:
