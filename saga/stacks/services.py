@@ -73,7 +73,7 @@ class Services:
         *,
         roles: Sequence[str] = ROLES,
         progress: Progress = silent,
-        deadline_s: float = 60.0,
+        deadline_s: float = 90.0,
         command: Callable[[str], Sequence[str]] | None = None,
     ) -> None:
         self._given = dict(environment)
@@ -228,7 +228,12 @@ class Services:
         ready.unlink(missing_ok=True)
         # People read these files, when something went wrong.
         readable = {"SAGA_LOG_FORMAT": os.environ.get("SAGA_LOG_FORMAT") or "console"}
-        own = {"SAGA_READY_FILE": str(ready), "SAGA_PARENT": str(os.getpid()), "PYTHONUNBUFFERED": "1"}
+        own = {
+            "SAGA_READY_FILE": str(ready),
+            "SAGA_PARENT": str(os.getpid()),
+            "SAGA_INSTANCE": name.replace(":", "-"),  # the same after a restart: a consumer group knows it again
+            "PYTHONUNBUFFERED": "1",
+        }
         self._extra[name] = dict(extra)
         self._children[name] = Child(
             name,
