@@ -154,7 +154,7 @@ def _show(environment: Environment, *, as_json: bool) -> None:
     for heading in ("what", "pid", "where", "log"):
         table.add_column(heading, overflow="fold")
     for process in environment.processes:
-        log = os.path.relpath(process.log) if process.log else ""
+        log = process.log.removeprefix(f"{Path.cwd()}/")
         table.add_row(process.name, str(process.pid or ""), process.address, log)
     console().print(table)
     click.echo("Next: `saga publish --wait` books a room, `saga list` shows bookings, `saga down` stops everything.")
