@@ -91,18 +91,16 @@ class Records:
         return count
 
     async def gather(self, options: AuditOptions, findings: Findings, progress: Progress) -> Evidence:
-        """Run every statement in one read-only snapshot. Raises :class:`SagaError` when tables are missing."""
+        """Run every statement in one snapshot, writing to temporary tables alone. Raises :class:`SagaError` when tables are missing."""
         owners = await self._owners(findings)
         try:
             async with (
                 self._pool.acquire() as connection,
-                connection.transaction(isolation="repeatable_read", readonly=True),
+                connection.transaction(isolation="repeatable_read"),
             ):
-                # Estimates for JSON are wild guesses; a nested loop over them turns seconds into minutes.
-                await connection.execute("SET LOCAL enable_nestloop = off")
-                await connection.execute("SET LOCAL work_mem = '64MB'")
+                progress("taking the stored states apart")
+                await self._take_apart(connection, options)
                 await self._check(connection, options, findings, owners, progress)
-                await connection.execute("SET LOCAL enable_nestloop = on")
                 return await self._read(connection, options, owners, progress)
         except (asyncpg.UndefinedTableError, asyncpg.UndefinedColumnError) as error:
             raise SagaError(f"the tables are not those of this version ({error}); start its services once") from error
@@ -146,6 +144,16 @@ class Records:
                 findings.note(consequence)
         return owners
 
+    async def _take_apart(self, connection: Connection, options: AuditOptions) -> None:
+        """What each saga says of itself and of its commands, as tables that the checks join with the workers' own."""
+        sql = self._load("told.sql")
+        await connection.execute("SET LOCAL work_mem = '64MB'")
+        await connection.execute(sql["make_told"])
+        await connection.execute(sql["make_ran"])
+        await connection.execute(sql["fill"], options.since_us)
+        await connection.execute(sql["measure_told"])
+        await connection.execute(sql["measure_ran"])
+
     async def _check(
         self,
         connection: Connection,
@@ -175,7 +183,7 @@ class Records:
         self, connection: Connection, options: AuditOptions, owners: frozenset[str], progress: Progress
     ) -> Evidence:
         progress("reading states and histories")
-        statuses = await connection.fetch(self._sql["statuses"], options.since_us)
+        statuses = await connection.fetch(self._sql["statuses"])
         rows: list[asyncpg.Record] = []
         histories: dict[str, list[HistoryRow]] = {}
         announced: dict[str, Ends] = {}

@@ -13,39 +13,35 @@ WHERE c.status = 'captured' AND c.created_at >= to_timestamp($1::bigint / 1e6)
 
 -- name: confirmed_without_charge
 -- what: a confirmed booking that does not hold exactly one unrefunded charge
-SELECT s.id AS saga_id, format('it is CONFIRMED with %s unrefunded charges, not one', count(c.charge_id)) AS detail
-FROM {{saga}}.sagas s
+SELECT t.id AS saga_id, format('it is CONFIRMED with %s unrefunded charges, not one', count(c.charge_id)) AS detail
+FROM told t
 LEFT JOIN ({{provider}}.charges c LEFT JOIN {{provider}}.refunds r ON r.charge_id = c.charge_id)
-       ON c.booking_id = s.id AND c.status = 'captured' AND r.charge_id IS NULL
-WHERE s.status = 'CONFIRMED' AND s.started_us >= $1::bigint
-GROUP BY s.id
+       ON c.booking_id = t.id AND c.status = 'captured' AND r.charge_id IS NULL
+WHERE t.status = 'CONFIRMED'
+GROUP BY t.id
 HAVING count(c.charge_id) <> 1;
 
 -- name: charged_something_else
 -- what: a confirmed booking whose charge is not the one, or not the price, that the saga knows
-SELECT s.id AS saga_id,
-       format('it is CONFIRMED at %s %s under transaction %s, but charge %s took %s %s', o ->> 'total_minor',
-              o ->> 'currency', d ->> 'transaction_id', c.charge_id, c.amount, c.currency) AS detail
-FROM {{saga}}.sagas s
-CROSS JOIN LATERAL (SELECT s.state::jsonb -> 'data' AS d) data
-CROSS JOIN LATERAL (SELECT d -> 'offers' -> (d ->> 'offer')::int AS o) chosen
-JOIN {{provider}}.charges c ON c.booking_id = s.id AND c.status = 'captured'
-WHERE s.status = 'CONFIRMED' AND s.started_us >= $1::bigint
-  AND (c.amount, c.currency, c.charge_id)
-      IS DISTINCT FROM ((o ->> 'total_minor')::bigint, o ->> 'currency', d ->> 'transaction_id');
+SELECT t.id AS saga_id,
+       format('it is CONFIRMED at %s %s under transaction %s, but charge %s took %s %s', t.amount_minor, t.currency,
+              t.transaction_id, c.charge_id, c.amount, c.currency) AS detail
+FROM told t
+JOIN {{provider}}.charges c ON c.booking_id = t.id AND c.status = 'captured'
+WHERE t.status = 'CONFIRMED'
+  AND (c.amount, c.currency, c.charge_id) IS DISTINCT FROM (t.amount_minor, t.currency, t.transaction_id);
 
 -- name: money_kept
 -- what: a charge that was not refunded although the booking was not given, or is parked, and that for a day
-SELECT s.id AS saga_id,
-       format('it is %s, but charge %s keeps %s %s', s.status, c.charge_id, c.amount, c.currency) AS detail
-FROM {{saga}}.sagas s
-JOIN {{provider}}.charges c ON c.booking_id = s.id AND c.status = 'captured'
+SELECT t.id AS saga_id,
+       format('it is %s, but charge %s keeps %s %s', t.status, c.charge_id, c.amount, c.currency) AS detail
+FROM told t
+JOIN {{provider}}.charges c ON c.booking_id = t.id AND c.status = 'captured'
 LEFT JOIN {{provider}}.refunds r ON r.charge_id = c.charge_id
-WHERE r.charge_id IS NULL AND s.started_us >= $1::bigint
-  AND (s.status IN ('FAILED', 'TIMED_OUT', 'CANCELLED')
-       OR s.status = 'NEEDS_ATTENTION' AND (
-           c.created_at < now() - interval '1 day'
-           OR NOT s.state::jsonb #> '{rollback,todo}' ? c.idempotency_key));
+WHERE r.charge_id IS NULL
+  AND (t.status IN ('FAILED', 'TIMED_OUT', 'CANCELLED')
+       OR t.status = 'NEEDS_ATTENTION'
+          AND (c.created_at < now() - interval '1 day' OR NOT t.todo ? c.idempotency_key));
 
 -- name: refund_differs
 -- what: a refund that does not give back the whole charge

@@ -30,21 +30,19 @@ SELECT l.booking_id AS saga_id,
               l.reservation_id, l.stay, min(n.night), n.booking_id) AS detail
 FROM {{locking}}.locks l
 JOIN {{inventory}}.sold_nights n
-  ON n.property_id = l.property_id AND n.room_id = l.room_id AND n.night <@ l.stay AND n.booking_id <> l.booking_id
+  ON n.property_id = l.property_id AND n.room_id = l.room_id AND n.night >= lower(l.stay) AND n.night < upper(l.stay)
+ AND n.booking_id <> l.booking_id
 WHERE l.released_at IS NULL AND (l.expires_at IS NULL OR l.expires_at > now())
   AND EXISTS (SELECT FROM {{saga}}.sagas s WHERE s.id = n.booking_id)
 GROUP BY l.booking_id, l.room_id, l.property_id, l.reservation_id, l.stay, n.booking_id;
 
 -- name: confirmed_twice
 -- what: two confirmed sagas that were given the same room for a common night, by their own states
-WITH given AS MATERIALIZED (
-    SELECT s.id, d ->> 'property_id' AS property_id, d -> 'offers' -> (d ->> 'offer')::int ->> 'room_id' AS room_id,
-           daterange((d ->> 'check_in')::date, (d ->> 'check_out')::date) AS stay
-    FROM {{saga}}.sagas s CROSS JOIN LATERAL (SELECT s.state::jsonb -> 'data' AS d) data
-    WHERE s.status = 'CONFIRMED'
-)
 SELECT a.id AS saga_id,
-       format('room %s of %s was given to it for %s and to booking %s for %s', a.room_id, a.property_id, a.stay, b.id,
-              b.stay) AS detail
-FROM given a
-JOIN given b ON b.property_id = a.property_id AND b.room_id = a.room_id AND b.stay && a.stay AND b.id > a.id
+       format('room %s of %s was given to it for %s to %s and to booking %s for %s to %s', a.room_id, a.property_id,
+              a.check_in, a.check_out, b.id, b.check_in, b.check_out) AS detail
+FROM told a
+JOIN told b
+  ON b.property_id = a.property_id AND b.room_id = a.room_id AND b.check_in < a.check_out AND a.check_in < b.check_out
+ AND b.id > a.id
+WHERE a.status = 'CONFIRMED' AND b.status = 'CONFIRMED'

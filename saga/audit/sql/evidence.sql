@@ -8,11 +8,9 @@ SELECT nspname FROM pg_namespace WHERE nspname = ANY ($1::text[]);
 
 -- name: statuses
 -- what: how many sagas there are by status, and how many of them undid something
-SELECT status, count(*)::int AS count,
-       (count(*) FILTER (WHERE state::jsonb #> '{undos,0}' ->> 'outcome' = 'done'))::int AS compensated
-FROM {{saga}}.sagas
-WHERE started_us >= $1::bigint
-GROUP BY status;
+SELECT t.status, count(*)::int AS count, count(u.saga_id)::int AS compensated
+FROM told t LEFT JOIN (SELECT DISTINCT saga_id FROM ran WHERE is_undo AND outcome = 'done') u ON u.saga_id = t.id
+GROUP BY t.status;
 
 -- name: live
 -- what: how many sagas are still on their way

@@ -9,12 +9,6 @@ WITH kept AS (
     SELECT message_id, epoch, reply_type FROM {{inventory}}.inbox
     UNION ALL SELECT message_id, epoch, reply_type FROM {{locking}}.inbox
     UNION ALL SELECT message_id, epoch, reply_type FROM {{payment}}.inbox
-), ran AS (
-    SELECT s.id, run ->> 'step' AS step, run ->> 'command_id' AS command_id, (run ->> 'epoch')::int AS epoch,
-           run ->> 'outcome' AS outcome, run ->> 'undoes' IS NOT NULL AS is_undo
-    FROM {{saga}}.sagas s CROSS JOIN LATERAL (SELECT s.state::jsonb AS j) state,
-         jsonb_array_elements((j -> 'runs') || (j -> 'undos')) AS run
-    WHERE s.started_us >= $1::bigint
 ), meaning (step, is_undo, outcome, reply_type) AS (VALUES
     ('check_availability', false, 'done', 'booking.AvailabilityFound.v1'),
     ('check_availability', false, 'refused', 'booking.AvailabilityRefused.v1'),
@@ -28,7 +22,7 @@ WITH kept AS (
     ('confirm', false, 'refused', 'booking.ConfirmationRefused.v1'),
     ('confirm', true, 'done', 'booking.InventoryRestored.v1')
 )
-SELECT ran.id AS saga_id,
+SELECT ran.saga_id,
        CASE WHEN kept.message_id IS NULL THEN format('%s is %s, but no worker remembers it', command_id, outcome)
             ELSE format('%s is %s at epoch %s, but its worker answered %s to epoch %s', command_id, outcome, ran.epoch,
                         kept.reply_type, kept.epoch)
@@ -45,33 +39,22 @@ WITH kept AS (
     SELECT saga_id, message_id, worker FROM {{inventory}}.inbox
     UNION ALL SELECT saga_id, message_id, worker FROM {{locking}}.inbox WHERE reply_type IS NOT NULL
     UNION ALL SELECT saga_id, message_id, worker FROM {{payment}}.inbox
-), ran AS (
-    SELECT run ->> 'command_id' AS command_id
-    FROM {{saga}}.sagas s CROSS JOIN LATERAL (SELECT s.state::jsonb AS j) state,
-         jsonb_array_elements((j -> 'runs') || (j -> 'undos')) AS run
-    WHERE s.started_us >= $1::bigint
 )
 SELECT kept.saga_id, format('%s carried out %s, which the saga never asked for', kept.worker, kept.message_id) AS detail
 FROM kept
-LEFT JOIN {{saga}}.sagas s ON s.id = kept.saga_id
-WHERE NOT EXISTS (SELECT FROM ran WHERE ran.command_id = kept.message_id)
-  AND (s.started_us >= $1::bigint OR s.id IS NULL AND $1::bigint = 0);
+LEFT JOIN told t ON t.id = kept.saga_id
+WHERE (t.id IS NOT NULL OR $1::bigint = 0) AND NOT EXISTS (SELECT FROM ran WHERE ran.command_id = kept.message_id);
 
 -- name: confirmed_but_not_sold
 -- what: a confirmed saga whose nights, room or code are not those in the inventory
-WITH given AS MATERIALIZED (
-    SELECT s.id, d ->> 'property_id' AS property_id, d -> 'offers' -> (d ->> 'offer')::int ->> 'room_id' AS room_id,
-           (d ->> 'check_in')::date AS check_in, (d ->> 'check_out')::date AS check_out,
-           d ->> 'confirmation_code' AS code, d ->> 'reservation_id' AS reservation_id
-    FROM {{saga}}.sagas s CROSS JOIN LATERAL (SELECT s.state::jsonb -> 'data' AS d) data
-    WHERE s.status = 'CONFIRMED' AND s.started_us >= $1::bigint
-), sold AS (
-    SELECT g.id, count(n.night) AS nights
-    FROM given g
+WITH sold AS (
+    SELECT t.id, count(n.night) AS nights
+    FROM told t
     LEFT JOIN {{inventory}}.sold_nights n
-      ON n.booking_id = g.id AND n.property_id = g.property_id AND n.room_id = g.room_id
-     AND n.night >= g.check_in AND n.night < g.check_out
-    GROUP BY g.id
+      ON n.booking_id = t.id AND n.property_id = t.property_id AND n.room_id = t.room_id
+     AND n.night >= t.check_in AND n.night < t.check_out
+    WHERE t.status = 'CONFIRMED'
+    GROUP BY t.id
 ), issued AS (
     SELECT booking_id AS id, count(*) AS count, min(code) AS code, min(nights) AS nights,
            min(reservation_id) AS reservation_id, string_agg(code || ' of ' || nights || ' nights', ', ') AS codes
@@ -79,79 +62,73 @@ WITH given AS MATERIALIZED (
     WHERE state = 'issued'
     GROUP BY booking_id
 )
-SELECT g.id AS saga_id,
+SELECT t.id AS saga_id,
        format('it is CONFIRMED with code %s for %s nights, but %s of them are sold to it, and its confirmations are [%s]',
-              g.code, g.check_out - g.check_in, sold.nights, c.codes) AS detail
-FROM given g
+              t.code, t.check_out - t.check_in, sold.nights, c.codes) AS detail
+FROM told t
 JOIN sold USING (id)
 LEFT JOIN issued c USING (id)
-WHERE sold.nights <> g.check_out - g.check_in
+WHERE sold.nights <> t.check_out - t.check_in
    OR (c.count, c.code, c.nights, c.reservation_id)
-      IS DISTINCT FROM (1, g.code, g.check_out - g.check_in, g.reservation_id);
+      IS DISTINCT FROM (1, t.code, t.check_out - t.check_in, t.reservation_id);
 
 -- name: sold_but_not_confirmed
 -- what: nights sold to a saga that has ended otherwise
-SELECT s.id AS saga_id,
-       format('it is %s, but %s nights of room %s are sold to it', s.status, count(*), min(n.room_id)) AS detail
+SELECT t.id AS saga_id,
+       format('it is %s, but %s nights of room %s are sold to it', t.status, count(*), min(n.room_id)) AS detail
 FROM {{inventory}}.sold_nights n
-JOIN {{saga}}.sagas s ON s.id = n.booking_id
-WHERE s.started_us >= $1::bigint
-  AND (s.status IN ('FAILED', 'TIMED_OUT', 'CANCELLED')
-       OR s.status = 'NEEDS_ATTENTION' AND NOT s.state::jsonb #> '{rollback,todo}' ? (s.id || '.confirm.1'))
-GROUP BY s.id, s.status;
+JOIN told t ON t.id = n.booking_id
+WHERE t.status IN ('FAILED', 'TIMED_OUT', 'CANCELLED')
+   OR t.status = 'NEEDS_ATTENTION' AND NOT t.todo ? (t.id || '.confirm.1')
+GROUP BY t.id, t.status;
 
 -- name: issued_but_not_confirmed
 -- what: a confirmation that stands although its saga has ended otherwise, or does not exist
-SELECT c.booking_id AS saga_id,
-       format('code %s is issued, but the saga is %s', c.code, coalesce(s.status, 'unknown')) AS detail
+SELECT c.booking_id AS saga_id, format('code %s is issued, but the saga is %s', c.code, coalesce(t.status, 'unknown')) AS detail
 FROM {{inventory}}.confirmations c
-LEFT JOIN {{saga}}.sagas s ON s.id = c.booking_id
-WHERE c.state = 'issued' AND c.decided_at >= to_timestamp($1::bigint / 1e6)
-  AND (s.id IS NULL OR s.status IN ('FAILED', 'TIMED_OUT', 'CANCELLED')
-       OR s.status = 'NEEDS_ATTENTION' AND NOT s.state::jsonb #> '{rollback,todo}' ? c.confirm_command_id);
+LEFT JOIN told t ON t.id = c.booking_id
+WHERE c.state = 'issued'
+  AND (t.id IS NULL AND $1::bigint = 0
+       OR t.status IN ('FAILED', 'TIMED_OUT', 'CANCELLED')
+       OR t.status = 'NEEDS_ATTENTION' AND NOT t.todo ? c.confirm_command_id);
 
 -- name: confirmed_without_lock
 -- what: a confirmed saga whose lock was released by an undo, or is not on the room it was given
-SELECT s.id AS saga_id,
-       format('it is CONFIRMED under %s, but that lock is %s', d ->> 'reservation_id',
+SELECT t.id AS saga_id,
+       format('it is CONFIRMED under %s, but that lock is %s', t.reservation_id,
               coalesce(l.state || ' on room ' || l.room_id || ' for ' || l.stay::text, 'missing')) AS detail
-FROM {{saga}}.sagas s
-CROSS JOIN LATERAL (SELECT s.state::jsonb -> 'data' AS d) data
-LEFT JOIN {{locking}}.locks l ON l.reservation_id = d ->> 'reservation_id'
-WHERE s.status = 'CONFIRMED' AND s.started_us >= $1::bigint
+FROM told t
+LEFT JOIN {{locking}}.locks l ON l.reservation_id = t.reservation_id
+WHERE t.status = 'CONFIRMED'
   AND (l.reservation_id IS NULL OR l.released_by = 'undo'
        OR (l.booking_id, l.property_id, l.room_id, l.stay)
-          IS DISTINCT FROM (s.id, d ->> 'property_id', d -> 'offers' -> (d ->> 'offer')::int ->> 'room_id',
-                            daterange((d ->> 'check_in')::date, (d ->> 'check_out')::date)));
+          IS DISTINCT FROM (t.id, t.property_id, t.room_id, daterange(t.check_in, t.check_out)));
 
 -- name: payment_differs
 -- what: a saga whose end is not what the payment worker has on record
-SELECT s.id AS saga_id,
-       format('it is %s, but its payments are [%s]', s.status, string_agg(p.command_id || ' ' || p.state, ', ')) AS detail
-FROM {{saga}}.sagas s
-CROSS JOIN LATERAL (SELECT s.state::jsonb -> 'data' AS d) data
-LEFT JOIN {{payment}}.payments p ON p.booking_id = s.id
-WHERE s.status IN ('CONFIRMED', 'FAILED', 'TIMED_OUT', 'CANCELLED') AND s.started_us >= $1::bigint
-GROUP BY s.id, s.status, d
-HAVING CASE WHEN s.status = 'CONFIRMED'
-    THEN count(*) FILTER (
-             WHERE p.state = 'captured' AND p.transaction_id = d ->> 'transaction_id'
-               AND p.amount_minor = (d -> 'offers' -> (d ->> 'offer')::int ->> 'total_minor')::bigint
-               AND p.currency = d -> 'offers' -> (d ->> 'offer')::int ->> 'currency') <> 1
+SELECT t.id AS saga_id,
+       format('it is %s, but its payments are [%s]', t.status, string_agg(p.command_id || ' ' || p.state, ', ')) AS detail
+FROM told t
+LEFT JOIN {{payment}}.payments p ON p.booking_id = t.id
+WHERE t.status IN ('CONFIRMED', 'FAILED', 'TIMED_OUT', 'CANCELLED')
+GROUP BY t.id
+HAVING CASE WHEN t.status = 'CONFIRMED'
+    THEN count(*) FILTER (WHERE p.state = 'captured' AND p.transaction_id = t.transaction_id
+                            AND p.amount_minor = t.amount_minor AND p.currency = t.currency) <> 1
          OR count(*) FILTER (WHERE p.state IN ('captured', 'unknown')) <> 1
     ELSE count(*) FILTER (WHERE p.state IN ('captured', 'unknown')) > 0
 END;
 
 -- name: provider_differs
 -- what: a payment of an ended saga of which the provider's ledger says something else than the payment worker's
-SELECT s.id AS saga_id,
+SELECT t.id AS saga_id,
        format('%s is %s by our record, and %s by the provider''s', coalesce(p.command_id, c.idempotency_key),
               coalesce(p.state, 'missing'), CASE WHEN r.charge_id IS NOT NULL THEN 'refunded'
                                                  ELSE coalesce(c.status, 'missing') END) AS detail
-FROM {{saga}}.sagas s
+FROM told t
 JOIN ({{payment}}.payments p FULL JOIN {{provider}}.charges c ON c.idempotency_key = p.command_id
       LEFT JOIN {{provider}}.refunds r ON r.charge_id = c.charge_id)
-  ON s.id = coalesce(p.booking_id, c.booking_id)
-WHERE s.status IN ('CONFIRMED', 'FAILED', 'TIMED_OUT', 'CANCELLED') AND s.started_us >= $1::bigint
+  ON t.id = coalesce(p.booking_id, c.booking_id)
+WHERE t.status IN ('CONFIRMED', 'FAILED', 'TIMED_OUT', 'CANCELLED')
   AND (coalesce(p.state, '') IN ('captured', 'refunded') OR coalesce(c.status, '') = 'captured')
   AND coalesce(p.state, '') <> CASE WHEN r.charge_id IS NOT NULL THEN 'refunded' ELSE coalesce(c.status, 'missing') END
