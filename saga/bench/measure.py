@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from saga.audit import AuditOptions, AuditReport, audit
 from saga.bench import server
 from saga.bench.errand import Errand
 from saga.bench.limit import Limit, measure_limit
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 
     from saga.bench.plan import Plan
     from saga.stacks.base import Progress
+
+_AUDIT_WAIT_S = 20.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,10 +53,16 @@ class Measured:
     plan: Plan
     saturation: Saturation
     light: Ended
+    verdict: AuditReport
     rows: RowsWritten
     shape: Shape
     limit: Limit | None
     growth: Growth | None
+
+    @property
+    def good(self) -> bool:
+        """Whether every booking ended and no invariant is broken."""
+        return not self.unfinished and self.verdict.clean
 
     @property
     def unfinished(self) -> int:
@@ -76,6 +85,8 @@ async def _measure(stage: Stage, plan: Plan, progress: Progress) -> Measured:
             await phases.warm_up(plan.warm)
             saturation = await phases.saturate("all at once", plan.sagas)
             light = await phases.trickle(plan.light_sagas, plan.light_rate)
+            await phases.rest()
+            verdict = await audit(stage.settings, AuditOptions(wait_s=_AUDIT_WAIT_S), progress)
             progress("stopping the roles")
             await asyncio.to_thread(stage.stop_roles)
             asked = plan.warm + plan.sagas + plan.light_sagas
@@ -94,6 +105,7 @@ async def _measure(stage: Stage, plan: Plan, progress: Progress) -> Measured:
             plan,
             saturation,
             light,
+            verdict,
             rows,
             shape,
             limit,

@@ -48,6 +48,10 @@ class Phases:
         """Have caches filled, plans made and code compiled before anything counts."""
         if sagas:
             await self._carry_out("warming up", sagas)
+        await self.rest()
+
+    async def rest(self) -> None:
+        """Wait until nothing is under way any more."""
         await self._meter.settle()
 
     async def saturate(self, name: str, sagas: int) -> Saturation:

@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from saga.audit import AuditReport
     from saga.bench.limit import Limit
     from saga.bench.measure import Growth, Measured
     from saga.bench.observer import Ended
 
 _MIB = 1024 * 1024
+_SHOWN = 5  # violations
 
 
 def as_json(measured: Measured) -> dict[str, Any]:
@@ -50,6 +52,7 @@ def as_json(measured: Measured) -> dict[str, Any]:
         "ratio_to_limit": _ratio(saturation.ended.per_second, measured.limit),
         "limit": _limit(measured.limit),
         "growth": _growth(measured, measured.growth),
+        "audit": _audit(measured.verdict),
     }
 
 
@@ -105,6 +108,15 @@ def _growth(measured: Measured, growth: Growth | None) -> dict[str, Any] | None:
     }
 
 
+def _audit(verdict: AuditReport) -> dict[str, Any]:
+    return {
+        "checked": {name: one.examined for name, one in verdict.checked.items()},
+        "violations": len(verdict.violations),
+        "first": [violation.model_dump() for violation in verdict.violations[:_SHOWN]],
+        "traces": {"complete": verdict.traces_complete, "incomplete": verdict.traces_incomplete},
+    }
+
+
 def _rounded(value: float) -> float:
     """Three significant digits are more than two runs agree in; small numbers keep three decimals."""
     return round(value, 1) if value >= 100 else round(value, 2) if value >= 1 else round(value, 3)
@@ -135,6 +147,11 @@ def print_tables(told: dict[str, Any], console: Console) -> None:
     for name, used in told["server_cpu_ms_per_saga"].items():
         costs.add_row(f"({name})", f"{used:.2f}", "")
     console.print(costs)
+    verdict = told["audit"]
+    for violation in verdict["first"]:
+        console.print(f"{violation['invariant']}: {violation['saga_id']}: {violation['detail']}", markup=False)
+    whole = f"{len(verdict['checked'])} invariants, {verdict['violations']} violations"
+    console.print(f"audit: {whole}; {verdict['traces']['complete']} traces whole")
 
 
 def _figures(told: dict[str, Any]) -> list[tuple[str, str]]:

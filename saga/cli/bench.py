@@ -68,4 +68,4 @@ def command(
         print_json(told)
     else:
         report.print_tables(told, console())
-    return 1 if measured.unfinished else 0
+    return 0 if measured.good else 1
