@@ -91,7 +91,10 @@ class Records:
         return count
 
     async def gather(self, options: AuditOptions, findings: Findings, progress: Progress) -> Evidence:
-        """Run every statement in one snapshot, writing to temporary tables alone. Raises :class:`SagaError` when tables are missing."""
+        """Run every statement in one snapshot; what is written is temporary.
+
+        Raises :class:`SagaError` when tables are missing.
+        """
         owners = await self._owners(findings)
         try:
             async with (

@@ -40,7 +40,7 @@ class Recorded:
     recreated: frozenset[tuple[str, int]]
 
 
-class _Unavailable(Exception):
+class NotRetained(Exception):
     """An input of this saga is no longer retained."""
 
 
@@ -57,7 +57,7 @@ async def check_fold(settings: Settings, evidence: Evidence, findings: Findings,
             progress(f"replaying sagas: {number} of {len(evidence.sagas)}")
         try:
             problem = compare(saga, evidence.histories.get(saga.id, ()), recorded, settings.topic_prefix)
-        except _Unavailable:
+        except NotRetained:
             findings.unavailable[INVARIANT] += 1
             continue
         findings.examined[INVARIANT] += 1
@@ -110,7 +110,7 @@ def _input(row: HistoryRow, recorded: Recorded) -> Envelope | Tick | str:
     record = recorded.records.get(place)
     gone = (row.topic, row.partition) in recorded.recreated
     if record is None:
-        raise _Unavailable
+        raise NotRetained
     where = "/".join(map(str, place))
     cls = message_class(row.message_type)
     if cls is None:
@@ -119,11 +119,11 @@ def _input(row: HistoryRow, recorded: Recorded) -> Envelope | Tick | str:
         envelope = decode(record, frozenset({cls}))
     except PoisonMessage as poison:
         if gone:
-            raise _Unavailable from poison
+            raise NotRetained from poison
         return f"{where} was applied as {row.message_type}, but it is not one: {poison}"
     if envelope.id != row.message_id:
         if gone:
-            raise _Unavailable
+            raise NotRetained
         return f"{where} was applied as {row.message_id}, but {envelope.id} stands there"
     return envelope
 

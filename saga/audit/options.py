@@ -13,8 +13,8 @@ class AuditOptions:
 
     ``wait_s`` waits so long for live sagas to end before looking. ``since_us`` (microseconds since the epoch) leaves
     out sagas that started before. ``grace_s`` is how long something may be late before that is a violation: a sweep, an
-    event still on its way. ``deep_sample`` bounds how many sagas are folded and how many traces are read, newest first; everything else is
-    always examined in full. 0 means no bound.
+    event still on its way. ``deep_sample`` bounds how many sagas are folded and how many traces are read, newest first;
+    everything else is always examined in full. 0 means no bound.
     """
 
     wait_s: float = 0.0
