@@ -62,8 +62,21 @@ class Booking(BaseModel):
 
 
 def _begin(key: str, request: requests.BookingRequested) -> Booking:
-    shared = set(Booking.model_fields) & set(requests.BookingRequested.model_fields) - {"booking_id"}
-    return Booking(booking_id=key, **request.model_dump(include=shared))
+    return Booking(
+        booking_id=key,
+        user_id=request.user_id,
+        property_id=request.property_id,
+        check_in=request.check_in,
+        check_out=request.check_out,
+        guests=request.guests,
+        room_type=request.room_type,
+        currency=request.currency,
+        payment_token=request.payment_token,
+        card_last_four=request.card_last_four,
+        email=request.email,
+        guest_name=request.guest_name,
+        source=request.source,
+    )
 
 
 def reservation_of(lock_command_id: str) -> str:

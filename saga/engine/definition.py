@@ -230,7 +230,7 @@ class Definition(Generic[D]):
     def load(self, stored: str) -> State:
         """A state from its JSON, with its data decoded once and for all."""
         state = State.model_validate_json(stored)
-        return state.model_copy(update={"data": self.data.model_validate(state.data)})
+        return state.but(data=self.data.model_validate(state.data))
 
 
 def check(definition: Definition[Any]) -> None:

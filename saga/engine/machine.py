@@ -117,16 +117,16 @@ def _reply(definition: Definition[Any], state: State, message: Envelope, now_us:
     expected = answer_to is not None if run.undoes is None else step.undo and type(message.body) in step.undo.replies
     if not expected:
         return Decision(Verdict.STALE, state, facts=(Dropped("unexpected_reply"),))
-    state = state.model_copy(update={"last_message_id": message.id, "epoch": state.epoch + 1})
+    state = state.but(last_message_id=message.id, epoch=state.epoch + 1)
     # The reply says which attempt did the work: its span is the one an undo links to.
-    run = run.model_copy(update={"attempt": headers.attempt, "ended_us": now_us})
+    run = run.but(attempt=headers.attempt, ended_us=now_us)
     if run.undoes is not None:
         return _undone(definition, state, run, now_us)
     assert answer_to is not None
     answer = answer_to(definition.decode(state), message.body)
-    state = state.model_copy(update={"data": answer.data})
+    state = state.but(data=answer.data)
     outcome = {Done: Outcome.DONE, UnknownAnswer: Outcome.UNKNOWN}.get(type(answer), Outcome.REFUSED)
-    state = _replace_last(state, run.model_copy(update={"outcome": outcome}))
+    state = _replace_last(state, run.but(outcome=outcome))
     facts: tuple[Fact, ...] = (StepEnded(step.name, outcome.value, _since(run, now_us)),)
     if isinstance(answer, Done):
         following = definition.following(step.name)
@@ -151,30 +151,28 @@ def _undone(definition: Definition[Any], state: State, run: Run, now_us: int) ->
     assert state.rollback is not None
     undo = definition.step(run.step).undo
     assert undo is not None
-    state = _replace_last(state, run.model_copy(update={"outcome": Outcome.DONE}))
+    state = _replace_last(state, run.but(outcome=Outcome.DONE))
     rollback = state.rollback
     assert rollback is not None
-    rollback = rollback.model_copy(update={"todo": rollback.todo[1:], "done": (*rollback.done, undo.name)})
+    rollback = rollback.but(todo=rollback.todo[1:], done=(*rollback.done, undo.name))
     facts: tuple[Fact, ...] = (StepEnded(undo.name, Outcome.DONE.value, _since(run, now_us), compensation=True),)
     if state.status is Status.NEEDS_ATTENTION:
         facts = (*facts, Resumed(undo.name))
         # The spans of the end are out. What is left to undo belongs under a second rollback span.
-        rollback = rollback.model_copy(
-            update={
-                "ended_as": rollback.ended_as or state.status,
-                "span_id": _rollback_span_id(state, run.command_id),
-                "started_us": now_us,
-                "ended_us": 0,
-            }
+        rollback = rollback.but(
+            ended_as=rollback.ended_as or state.status,
+            span_id=_rollback_span_id(state, run.command_id),
+            started_us=now_us,
+            ended_us=0,
         )
-    state = state.model_copy(update={"rollback": rollback, "status": Status.COMPENSATING})
+    state = state.but(rollback=rollback, status=Status.COMPENSATING)
     return _next_undo(definition, state, now_us, facts)
 
 
 def _cancel(definition: Definition[Any], state: State, message: Envelope, now_us: int) -> Decision:
     if state.status not in {Status.RUNNING, Status.CONFIRMED}:
         return _not_applied(definition, state, message, "late_cancellation")
-    state = state.model_copy(update={"last_message_id": message.id, "epoch": state.epoch + 1})
+    state = state.but(last_message_id=message.id, epoch=state.epoch + 1)
     reason = str(getattr(message.body, "reason", "") or "cancelled")
     return _roll_back(definition, state, Status.CANCELLED, "cancelled", reason, now_us, ())
 
@@ -188,31 +186,29 @@ def _tick(definition: Definition[Any], state: State, now_us: int) -> Decision:
     if timer.deadline_us is not None:
         forward = run.undoes is None
         if forward and now_us >= min(timer.deadline_us, state.deadline_us):
-            state = state.model_copy(update={"epoch": state.epoch + 1})
+            state = state.but(epoch=state.epoch + 1)
             reason = f"{run.step} did not answer in time" if now_us >= timer.deadline_us else "the saga took too long"
             return _roll_back(definition, state, Status.TIMED_OUT, "timeout", reason, now_us, ())
         if not forward and now_us >= timer.deadline_us:
             return _park(definition, state, run, now_us)
     if now_us < timer.next_attempt_us:
         return Decision(Verdict.IDLE, state)
-    run = run.model_copy(update={"attempt": run.attempt + 1, "sent_us": run.sent_us if run.attempt else now_us})
+    run = run.but(attempt=run.attempt + 1, sent_us=run.sent_us if run.attempt else now_us)
     delay = int(_retry_of(definition, run).delay_us(run.command_id, run.attempt) * state.pace)
-    timer = timer.model_copy(update={"next_attempt_us": now_us + delay})
-    state = _replace_last(state, run).model_copy(update={"timer": timer, "epoch": state.epoch + 1})
+    timer = timer.but(next_attempt_us=now_us + delay)
+    state = _replace_last(state, run).but(timer=timer, epoch=state.epoch + 1)
     return _applied(definition, state, (Retried(_name_of(definition, run), run.attempt),))
 
 
 def _park(definition: Definition[Any], state: State, run: Run, now_us: int) -> Decision:
     rollback = state.rollback
     assert rollback is not None
-    state = state.model_copy(
-        update={
-            "status": Status.NEEDS_ATTENTION,
-            "epoch": state.epoch + 1,
-            "timer": None,
-            "ended_us": state.ended_us or now_us,
-            "rollback": rollback.model_copy(update={"ended_us": now_us}),
-        }
+    state = state.but(
+        status=Status.NEEDS_ATTENTION,
+        epoch=state.epoch + 1,
+        timer=None,
+        ended_us=state.ended_us or now_us,
+        rollback=rollback.but(ended_us=now_us),
     )
     name = _name_of(definition, run)
     facts: tuple[Fact, ...] = (Parked(name), _ended_fact(definition, state, now_us))
@@ -231,8 +227,8 @@ def _roll_back(
     ended_as = None if state.status.live else state.status
     if (run := state.pending) is not None:
         facts = (*facts, StepEnded(run.step, Outcome.UNKNOWN.value, _since(run, now_us)))
-        state = _replace_last(state, run.model_copy(update={"outcome": Outcome.UNKNOWN, "ended_us": now_us}))
-    state = state.model_copy(update={"reason": reason, "error_type": error_type})
+        state = _replace_last(state, run.but(outcome=Outcome.UNKNOWN, ended_us=now_us))
+    state = state.but(reason=reason, error_type=error_type)
     attempted = [run for run in state.runs if run.outcome in {Outcome.DONE, Outcome.UNKNOWN}]
     todo = tuple(run.command_id for run in reversed(attempted) if definition.step(run.step).undo is not None)
     if not todo and ended_as is None:
@@ -245,7 +241,7 @@ def _roll_back(
         todo=todo,
         ended_as=ended_as,
     )
-    state = state.model_copy(update={"status": Status.COMPENSATING, "rollback": rollback})
+    state = state.but(status=Status.COMPENSATING, rollback=rollback)
     return _next_undo(definition, state, now_us, facts)
 
 
@@ -253,7 +249,7 @@ def _next_undo(definition: Definition[Any], state: State, now_us: int, facts: tu
     rollback = state.rollback
     assert rollback is not None
     if not rollback.todo:
-        state = state.model_copy(update={"rollback": rollback.model_copy(update={"ended_us": now_us})})
+        state = state.but(rollback=rollback.but(ended_us=now_us))
         return _end(definition, state, rollback.target, now_us, facts)
     undone = next(run for run in state.runs if run.command_id == rollback.todo[0])
     undo = definition.step(undone.step).undo
@@ -267,9 +263,7 @@ def _next_undo(definition: Definition[Any], state: State, now_us: int, facts: tu
         sent_us=now_us,
         undoes=undone.command_id,
     )
-    state = state.model_copy(
-        update={"undos": (*state.undos, run), "timer": _timer(undo.retry, undo.deadline_s, run, state.pace)}
-    )
+    state = state.but(undos=(*state.undos, run), timer=_timer(undo.retry, undo.deadline_s, run, state.pace))
     return _applied(definition, state, facts)
 
 
@@ -287,7 +281,7 @@ def _run(definition: Definition[Any], state: State, step_name: str, now_us: int,
     timer = _timer(step.retry, deadline_s, run, state.pace)
     if pause_us:
         timer = Timer(next_attempt_us=now_us + pause_us, deadline_us=None)
-    return state.model_copy(update={"runs": (*state.runs, run), "timer": timer})
+    return state.but(runs=(*state.runs, run), timer=timer)
 
 
 def _timer(retry: Retry, deadline_s: float | None, run: Run, pace: float) -> Timer:
@@ -305,7 +299,7 @@ def _since(run: Run, now_us: int) -> int:
 def _end(definition: Definition[Any], state: State, status: Status, now_us: int, facts: tuple[Fact, ...]) -> Decision:
     after_end = state.rollback is not None and state.rollback.after_end
     ended = state.ended_us if after_end else now_us
-    state = state.model_copy(update={"status": status, "timer": None, "ended_us": ended})
+    state = state.but(status=status, timer=None, ended_us=ended)
     facts = (*facts, _ended_fact(definition, state, now_us))
     return Decision(Verdict.APPLIED, state, outputs(definition, state), closing_spans(definition, state), facts)
 
@@ -336,8 +330,8 @@ def _say_again(definition: Definition[Any], state: State, verdict: Verdict) -> D
 
 def _replace_last(state: State, run: Run) -> State:
     if state.rollback is not None:
-        return state.model_copy(update={"undos": (*state.undos[:-1], run)})
-    return state.model_copy(update={"runs": (*state.runs[:-1], run)})
+        return state.but(undos=(*state.undos[:-1], run))
+    return state.but(runs=(*state.runs[:-1], run))
 
 
 def _retry_of(definition: Definition[Any], run: Run) -> Retry:

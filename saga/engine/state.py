@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Any
+from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict
 
@@ -36,8 +36,23 @@ class Outcome(StrEnum):
     UNKNOWN = "unknown"
 
 
+_set = object.__setattr__
+
+
 class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore")
+
+    def but(self, **changes: Any) -> Self:
+        """The same, but for ``changes``: what ``model_copy(update=...)`` does, at a quarter of its cost.
+
+        The machine does this several times per message. Nothing is validated: the machine makes no invalid values.
+        """
+        changed = object.__new__(type(self))
+        _set(changed, "__dict__", {**self.__dict__, **changes})
+        _set(changed, "__pydantic_fields_set__", self.__pydantic_fields_set__ | changes.keys())
+        _set(changed, "__pydantic_extra__", None)
+        _set(changed, "__pydantic_private__", None)
+        return changed
 
 
 class Run(_Frozen):
