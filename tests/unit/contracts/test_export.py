@@ -30,7 +30,7 @@ TYPES = [cls.type_name() for cls in exported_classes()]
 
 
 def test_every_committed_schema_is_what_the_model_says() -> None:
-    assert COMMITTED == json_schemas(), "run `saga schema export schemas/json`"
+    assert json_schemas() == COMMITTED, "run `saga schema export schemas/json`"
 
 
 @pytest.mark.parametrize("ce_type", TYPES)
