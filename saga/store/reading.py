@@ -24,7 +24,9 @@ if TYPE_CHECKING:
     from saga.settings import Settings
 
 _FOREVER_US = 2**62
-_LIVE = (Status.RUNNING, Status.COMPENSATING)
+_LIVE = frozenset({Status.RUNNING, Status.COMPENSATING})
+_UNSETTLED = _LIVE | {Status.NEEDS_ATTENTION}
+_TROUBLED = frozenset(Status) - {Status.RUNNING, Status.CONFIRMED}
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,17 +155,10 @@ class Reader:
 
     async def page(self, wanted: Filter, *, limit: int = 50, after: Cursor | None = None) -> Page:
         """Up to ``limit`` sagas of ``wanted``, newest first, beginning behind ``after``."""
-        rows = await self._fetch(
-            "page",
-            wanted.since_us,
-            # Said twice, so that an index on the time alone is enough to find the place.
-            wanted.until_us if after is None else min(wanted.until_us, after.started_us),
-            [status.value for status in wanted.statuses] or None,
-            list(wanted.error_types) or None,
-            after and after.started_us,
-            after and after.saga_id,
-            limit + 1,
-        )
+        name, *chosen = _statement(wanted)
+        until = (wanted.until_us + 1, "")
+        place = until if after is None else min(until, (after.started_us, after.saga_id))
+        rows = await self._fetch(name, wanted.since_us, *place, limit + 1, *chosen)
         sagas = tuple(_summary(row) for row in rows[:limit])
         more = len(rows) > limit
         return Page(sagas, Cursor(sagas[-1].started_us, sagas[-1].id) if more and sagas else None)
@@ -213,6 +208,23 @@ async def open_reader(settings: Settings, *, role: str = "reader") -> AsyncItera
         yield Reader(pool, settings.schema_prefix)
     finally:
         await pool.close()
+
+
+def _statement(wanted: Filter) -> tuple[str, *tuple[list[str], ...]]:
+    """The statement whose conditions some index answers, and what it takes.
+
+    One for each case, because a plan that serves every case is a plan that reads the whole table.
+    """
+    statuses = set(wanted.statuses)
+    values = [status.value for status in statuses]
+    if wanted.error_types:
+        troubled = [status.value for status in _TROUBLED if not statuses or status in statuses]
+        return "page_of_error", troubled, list(wanted.error_types)
+    if not statuses:
+        return ("page",)
+    if statuses <= _UNSETTLED:
+        return "page_unsettled", values
+    return "page_troubled" if statuses <= _TROUBLED else "page_of_status", values
 
 
 def _summary(row: asyncpg.Record) -> Summary:

@@ -12,15 +12,48 @@ FROM {{saga}}.sagas s
 WHERE s.id = ANY($1::text[]);
 
 -- name: page
--- what: sagas of a period, newest first, from a place in that order on
+-- what: sagas that started since a time and before a place in the order, newest first
 SELECT s.id, s.status, s.step, s.error_type, s.trace_id, s.started_us, s.updated_us, s.ended_us
 FROM {{saga}}.sagas s
-WHERE s.started_us BETWEEN $1::bigint AND $2::bigint
-  AND ($3::text[] IS NULL OR s.status = ANY($3::text[]))
-  AND ($4::text[] IS NULL OR s.error_type = ANY($4::text[]))
-  AND ($5::bigint IS NULL OR (s.started_us, s.id) < ($5::bigint, $6::text))
+WHERE s.started_us >= $1 AND (s.started_us, s.id) < ($2, $3)
 ORDER BY s.started_us DESC, s.id DESC
-LIMIT $7;
+LIMIT $4;
+
+-- name: page_of_status
+-- what: the same, only some statuses
+SELECT s.id, s.status, s.step, s.error_type, s.trace_id, s.started_us, s.updated_us, s.ended_us
+FROM {{saga}}.sagas s
+WHERE s.started_us >= $1 AND (s.started_us, s.id) < ($2, $3)
+  AND s.status = ANY($5::text[])
+ORDER BY s.started_us DESC, s.id DESC
+LIMIT $4;
+
+-- name: page_unsettled
+-- what: the same, only statuses that wait for somebody, of whom there are few
+SELECT s.id, s.status, s.step, s.error_type, s.trace_id, s.started_us, s.updated_us, s.ended_us
+FROM {{saga}}.sagas s
+WHERE s.started_us >= $1 AND (s.started_us, s.id) < ($2, $3)
+  AND s.status IN ('RUNNING', 'COMPENSATING', 'NEEDS_ATTENTION') AND s.status = ANY($5::text[])
+ORDER BY s.started_us DESC, s.id DESC
+LIMIT $4;
+
+-- name: page_troubled
+-- what: the same, only statuses of those that did not go straight through
+SELECT s.id, s.status, s.step, s.error_type, s.trace_id, s.started_us, s.updated_us, s.ended_us
+FROM {{saga}}.sagas s
+WHERE s.started_us >= $1 AND (s.started_us, s.id) < ($2, $3)
+  AND s.status NOT IN ('RUNNING', 'CONFIRMED') AND s.status = ANY($5::text[])
+ORDER BY s.started_us DESC, s.id DESC
+LIMIT $4;
+
+-- name: page_of_error
+-- what: the same, only some error types
+SELECT s.id, s.status, s.step, s.error_type, s.trace_id, s.started_us, s.updated_us, s.ended_us
+FROM {{saga}}.sagas s
+WHERE s.started_us >= $1 AND (s.started_us, s.id) < ($2, $3)
+  AND s.status NOT IN ('RUNNING', 'CONFIRMED') AND s.status = ANY($5::text[]) AND s.error_type = ANY($6::text[])
+ORDER BY s.started_us DESC, s.id DESC
+LIMIT $4;
 
 -- name: history
 -- what: every input that was applied to a saga, in order
