@@ -62,6 +62,10 @@ class Settings(BaseSettings):
     pace: float = Field(1.0, gt=0, le=100, description="scales every deadline and retry delay of new sagas; for drills")
     trace_capacity: int = Field(65_536, ge=512, description="spans the exporter queues before it drops")
 
+    instance: str = Field(
+        "", pattern=r"^[A-Za-z0-9._-]{0,100}$", description="a name this process keeps over restarts; unique per role"
+    )
+
     # Robustness drills
     fault: str = Field("", description="named fault point at which this process kills itself; see saga.faults")
 

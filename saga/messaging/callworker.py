@@ -28,11 +28,20 @@ _Answer = tuple[Answered, tuple[Delivery, ...]]
 
 
 class CallWorker:
-    """The calling kind of worker. ``window`` bounds the calls under way."""
+    """The calling kind of worker. ``window`` bounds the calls under way. ``repeatable`` says that calling again under
+    the same id does no harm at all, so that the inbox need not be read before each call: it has the last word anyway.
+    """
 
     def __init__(
-        self, handler: CallHandler, pool: asyncpg.Pool[asyncpg.Record], settlement: Settlement, window: int
+        self,
+        handler: CallHandler,
+        pool: asyncpg.Pool[asyncpg.Record],
+        settlement: Settlement,
+        *,
+        window: int,
+        repeatable: bool = False,
     ) -> None:
+        self._repeatable = repeatable
         self._handler = handler
         self._pool = pool
         self._settlement = settlement
@@ -53,7 +62,7 @@ class CallWorker:
                 fresh.append(delivery)
         if not fresh:
             return
-        known = await self._look_up([delivery.envelope.id for delivery in fresh])
+        known = {} if self._repeatable else await self._look_up([delivery.envelope.id for delivery in fresh])
         for delivery in fresh:
             answered = known.get(delivery.envelope.id)
             if answered is None:
@@ -143,6 +152,9 @@ class CallWorker:
         self._raced = False
         if fresh:
             settlement.committed([settled for _, _, settled in fresh], batch)
+        for _, _, settled in done:
+            if (before := known.get(settled.answered.message_id)) is not None:
+                settlement.repeated(before, settled.deliveries)
         return [known.get(job.id) or settled.answered for job, _, settled in done]
 
     _raced = False

@@ -54,12 +54,14 @@ async def run_call_worker(
     topics: Collection[str],
     make: Callable[[asyncpg.Pool[asyncpg.Record], Schemas], Awaitable[CallHandler]],
     handles: frozenset[type[Message]],
+    repeatable: bool = False,
 ) -> None:
-    """Run a worker that calls the outside world. ``make`` gets a pool of its own database sessions."""
+    """Run a worker that calls the outside world. ``make`` gets a pool of its own database sessions; ``repeatable``:
+    see :class:`CallWorker`."""
 
     async def build(pool: asyncpg.Pool[asyncpg.Record], settlement: Settlement) -> Handle:
         handler = await make(pool, Schemas(runtime.settings.schema_prefix))
-        return CallWorker(handler, pool, settlement, runtime.settings.window).handle
+        return CallWorker(handler, pool, settlement, window=runtime.settings.window, repeatable=repeatable).handle
 
     await _run_worker(runtime, owner, topics, Reading(handles), build)
 

@@ -189,9 +189,8 @@ class KafkaSubscription(ConsumerRebalanceListener):  # type: ignore[misc]  # aio
             auto_offset_reset="earliest",
             fetch_max_wait_ms=settings.fetch_max_wait_ms,
             max_partition_fetch_bytes=_MAX_REQUEST,
-            session_timeout_ms=10_000,
-            heartbeat_interval_ms=2_000,
             max_poll_interval_ms=300_000,
+            **_membership(settings, self._group),
         )
         # The instrumentation would wrap every record received in a span that is over before anyone looks at it.
         self._getmany = getattr(self._consumer.getmany, "__wrapped__", self._consumer.getmany)
@@ -283,6 +282,17 @@ class KafkaSubscription(ConsumerRebalanceListener):  # type: ignore[misc]  # aio
     async def close(self) -> None:
         """See :class:`saga.messaging.broker.Subscription`."""
         await self._consumer.stop()
+
+
+def _membership(settings: Settings, group: str) -> dict[str, Any]:
+    """How the group knows its members. With a stable instance name a process that was killed and started again takes
+    its partitions back at once, and its former self is fenced; without one, the group waits for the session to end."""
+    if settings.broker_kind != "kafka":
+        return {"session_timeout_ms": 3_000, "heartbeat_interval_ms": 500}
+    membership: dict[str, Any] = {"session_timeout_ms": 10_000, "heartbeat_interval_ms": 2_000}
+    if settings.instance:
+        membership["group_instance_id"] = f"{group}-{settings.instance}"
+    return membership
 
 
 def _attributes(topic: str, operation: str, failure: Exception | None) -> dict[str, str]:

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 import asyncpg
 from opentelemetry.instrumentation.utils import suppress_instrumentation
 
+from saga.database import Connection
 from saga.engine.decision import Decision, Dropped, Verdict
 from saga.engine.envelope import Outgoing
 from saga.engine.machine import Birth, Tick, advance
@@ -25,6 +26,7 @@ from saga.messaging.heritage import Heritage
 from saga.messaging.intake import Delivery, Intake, publish_persistently
 from saga.messaging.wire import encode
 from saga.orchestrator.admission import Admission
+from saga.orchestrator.memory import Recollection
 from saga.orchestrator.metrics import count
 from saga.store.store import Applied, Loaded, Move, Store
 from saga.telemetry import names
@@ -49,6 +51,9 @@ class _Work:
     applied: list[Applied] = field(default_factory=list)
     decisions: list[Decision] = field(default_factory=list)
     spans: list[SpanRecord] = field(default_factory=list)
+    all_applied: bool = True
+    repeated: list[str] = field(default_factory=list)
+    """The topics of inputs that had been applied before."""
     rejected: list[tuple[Delivery, str, str]] = field(default_factory=list)
     """Deliveries for the dead-letter topic, each with cause and detail."""
 
@@ -79,6 +84,7 @@ class Orchestrator:
         self._meters = telemetry.meters
         self._faults = faults
         self._admission = admission
+        self._recollection = Recollection()
         self._birth = birth
         self._prefix = topic_prefix
         self._room = asyncio.Semaphore(_PUBLISHES_UNDER_WAY)
@@ -91,44 +97,86 @@ class Orchestrator:
         by_saga: dict[str, list[Delivery]] = {}
         for delivery in deliveries:
             by_saga.setdefault(delivery.envelope.key, []).append(delivery)
-        pause = 0.05
+        pause, from_memory = 0.05, True
         while by_saga:
             try:
-                works, lost = await self._decide_and_save(by_saga)
+                works, again = await self._decide_and_save(by_saga, from_memory=from_memory)
             except LOST_CONNECTION as error:
                 _log.warning("repeating a batch in %.2f s: %s: %s", pause, type(error).__name__, error)
                 await asyncio.sleep(pause)
-                pause = min(pause * 2, 5.0)
+                pause, from_memory = min(pause * 2, 5.0), False
                 continue
-            done = [delivery for saga_id in by_saga if saga_id not in lost for delivery in by_saga[saga_id]]
-            await self._say_later([works[saga_id] for saga_id in by_saga if saga_id not in lost], done)
-            by_saga = {saga_id: by_saga[saga_id] for saga_id in by_saga if saga_id in lost}
+            done = [delivery for saga_id in by_saga if saga_id not in again for delivery in by_saga[saga_id]]
+            if done:
+                await self._say_later([works[saga_id] for saga_id in by_saga if saga_id not in again], done)
+            by_saga = {saga_id: by_saga[saga_id] for saga_id in by_saga if saga_id in again}
+            from_memory = False
 
-    async def _decide_and_save(self, by_saga: dict[str, list[Delivery]]) -> tuple[dict[str, _Work], set[str]]:
-        """Every saga's work, and the sagas that somebody else moved on meanwhile: those must be looked at again."""
+    async def _decide_and_save(
+        self, by_saga: dict[str, list[Delivery]], *, from_memory: bool
+    ) -> tuple[dict[str, _Work], set[str]]:
+        """Every saga's work, and the sagas that must be decided on again with what the database says."""
         with suppress_instrumentation():
             async with self._committing, self._pool.acquire() as connection:
-                loaded = await self._store.load(connection, list(by_saga))
+                loaded = self._presume(by_saga) if from_memory else {}
+                if missing := [saga_id for saga_id in by_saga if saga_id not in loaded]:
+                    loaded |= await self._store.load(connection, missing)
+                    self._recollection.synchronise(loaded[missing[0]].now_us)
                 works = {saga_id: _work(loaded[saga_id]) for saga_id in by_saga}
                 for saga_id, deliveries in by_saga.items():
                     for delivery in deliveries:
                         self._decide(works[saga_id], delivery)
-                moves = [move for work in works.values() if (move := _move(work)) is not None]
-                if not moves:
-                    self._seen(works.values())
-                    return works, set()
+                # From memory only what is applied counts: it is checked by compare-and-set. The rest is looked up.
+                again = (
+                    {i for i, work in works.items() if i not in missing and not work.all_applied}
+                    if from_memory
+                    else set()
+                )
+                moves = [m for i, work in works.items() if i not in again and (m := _move(work)) is not None]
                 batch = self._heritage.next_batch()
-                self._faults.reach("before_commit")
-                applied = [one for work in works.values() for one in work.applied]
-                saved = await self._store.save(connection, moves, applied, writer=self._heritage.writer, batch=batch)
-            self._faults.reach("after_commit")
-        lost = {move.state.id for move in moves} - saved
-        if lost:
-            self._meters.epoch_conflicts.add(len(lost))
-            _log.info("%d sagas had moved on; deciding about them again", len(lost))
-        self._seen(work for saga_id, work in works.items() if saga_id not in lost)
+                if moves:
+                    self._faults.reach("before_commit")
+                    applied = [one for i, work in works.items() if i not in again for one in work.applied]
+                    again |= await self._save(connection, moves, applied, batch)
+            if moves:
+                self._faults.reach("after_commit")
+        self._seen(work for saga_id, work in works.items() if saga_id not in again)
         self._heritage.handed_over(batch)
-        return works, lost
+        return works, again
+
+    def _presume(self, by_saga: dict[str, list[Delivery]]) -> dict[str, Loaded]:
+        """Those of the sagas that need not be read: saved here lately, or asked for just now and so presumably new."""
+        now_us = self._recollection.now_us()
+        presumed: dict[str, Loaded] = {}
+        if now_us is None:
+            return presumed
+        for saga_id, deliveries in by_saga.items():
+            state = self._recollection.get(saga_id)
+            begins = isinstance(deliveries[0].envelope.body, self._store.starts_on)
+            if state is not None or begins:
+                presumed[saga_id] = self._store.presumed(saga_id, state, now_us)
+        return presumed
+
+    async def _save(
+        self, connection: Connection, moves: Sequence[Move], applied: Sequence[Applied], batch: int
+    ) -> set[str]:
+        """Write ``moves``; returns the sagas that had moved on."""
+        saved = await self._store.save(connection, moves, applied, writer=self._heritage.writer, batch=batch)
+        if saved.now_us is not None:
+            self._recollection.synchronise(saved.now_us)
+        lost: set[str] = set()
+        conflicts = 0
+        for move in moves:
+            if move.state.id in saved.saga_ids:
+                self._recollection.keep(move.state)
+            else:
+                self._recollection.forget(move.state.id)
+                lost.add(move.state.id)
+                conflicts += move.expected > 0  # a request that came twice is no conflict
+        if conflicts:
+            self._meters.epoch_conflicts.add(conflicts)
+            _log.info("%d sagas had moved on; deciding about them again", conflicts)
+        return lost
 
     def _decide(self, work: _Work, delivery: Delivery) -> None:
         current = work.current
@@ -138,10 +186,12 @@ class Orchestrator:
             # A bug in one definition must not stop the partition: the message goes aside, with its cause.
             _log.exception("%s cannot be decided on", delivery.envelope.id)
             work.rejected.append((delivery, "handler_error", f"{type(error).__name__}: {error}"))
+            work.all_applied = False
             return
+        work.all_applied = work.all_applied and decision.verdict is Verdict.APPLIED
         dropped = next((fact.reason for fact in decision.facts if isinstance(fact, Dropped)), None)
         if decision.verdict is Verdict.REPEATED:
-            self._meters.redeliveries.add(1, {names.DESTINATION: delivery.record.origin.topic})
+            work.repeated.append(delivery.record.origin.topic)
         if decision.verdict is Verdict.UNKNOWN_SAGA:
             work.rejected.append((delivery, "unknown_saga", "no saga with this key was ever requested"))
             return
@@ -174,6 +224,8 @@ class Orchestrator:
                 self._recorder.record(span)
             if (state := work.current.state) is not None:
                 self._admission.note(state.id, live=state.status.live)
+            for topic in work.repeated:
+                self._meters.redeliveries.add(1, {names.DESTINATION: topic})
             for decision in work.decisions:
                 count(self._meters, work.current.definition.name, decision.facts)
 
@@ -228,8 +280,7 @@ class Orchestrator:
                 moves = [move for work in works if (move := _move(work, last_words=True)) is not None]
                 if moves:
                     batch = self._heritage.next_batch()
-                    applied = [one for work in works for one in work.applied]
-                    await self._store.save(connection, moves, applied, writer=self._heritage.writer, batch=batch)
+                    await self._save(connection, moves, [one for work in works for one in work.applied], batch)
         self._seen(works)
         if moves:
             self._heritage.handed_over(batch)

@@ -19,6 +19,7 @@ from saga.errors import SagaError
 from saga.telemetry.codec import spans_to_json
 from saga.telemetry.messaging import Origin
 from saga.telemetry.spans import SpanRecord
+from schemas.base import Message
 
 Definitions = Mapping[tuple[str, int], Definition[Any]]
 
@@ -48,6 +49,14 @@ class Applied:
 
 
 @dataclass(frozen=True, slots=True)
+class Saved:
+    """What became of a write: the sagas that were saved, and the database's time if any was."""
+
+    saga_ids: frozenset[str]
+    now_us: int | None
+
+
+@dataclass(frozen=True, slots=True)
 class Move:
     """One saga's change: from epoch ``expected`` (0: it is new) to ``state``. ``wake_us`` is the sweeper's alarm."""
 
@@ -65,6 +74,11 @@ class Store:
         self._definitions = definitions
         self._current = current
 
+    @property
+    def starts_on(self) -> type[Message]:
+        """The request that begins a saga."""
+        return self._current.starts_on
+
     async def load(self, connection: Connection, saga_ids: Collection[str]) -> dict[str, Loaded]:
         """The sagas of ``saga_ids``, each with the database's time."""
         rows = await connection.fetch(self.sql["load"], list(saga_ids))
@@ -76,8 +90,8 @@ class Store:
 
     async def save(
         self, connection: Connection, moves: Sequence[Move], applied: Sequence[Applied], *, writer: str, batch: int
-    ) -> set[str]:
-        """Write ``moves`` and the history of those that were saved; returns the ids of the sagas that were.
+    ) -> Saved:
+        """Write ``moves`` and the history of those that were saved.
 
         A saga that is missing from the answer had moved on: what was decided about it must be forgotten.
         """
@@ -122,7 +136,7 @@ class Store:
             10,
         )
         rows = await connection.fetch(self.sql["save"], *columns, writer, batch, *history)
-        return {row["id"] for row in rows}
+        return Saved(frozenset(row["id"] for row in rows), rows[0]["now_us"] if rows else None)
 
     async def settle(self, connection: Connection, saga_ids: Collection[str]) -> None:
         """The last words of these sagas are out."""
@@ -131,6 +145,12 @@ class Store:
     async def counts(self, connection: Connection) -> dict[str, int]:
         """How many sagas wait for somebody, by status."""
         return {row["status"]: row["count"] for row in await connection.fetch(self.sql["counts"])}
+
+    def presumed(self, saga_id: str, state: State | None, now_us: int) -> Loaded:
+        """A saga as it is remembered (None: it is presumed to be new), without asking the database."""
+        if state is None:
+            return Loaded(saga_id, self._current, None, now_us)
+        return Loaded(saga_id, self._definitions[state.definition, state.version], state, now_us)
 
     def _loaded(self, row: asyncpg.Record) -> Loaded:
         if row["state"] is None:

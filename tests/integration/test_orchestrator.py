@@ -12,7 +12,7 @@ from saga.engine.envelope import Envelope
 from saga.engine.machine import Tick, advance
 from saga.messaging.memory import MemoryBroker
 from saga.settings import Settings
-from saga.store.store import Applied, Move
+from saga.store.store import Applied, Move, Saved
 from schemas import commands, events, replies, requests, topics
 from tests.support.orchestration import booking_request, playing
 
@@ -90,7 +90,9 @@ async def test_a_zombies_write_is_rejected(settings: Settings, database: Pool, b
         move = Move(stale.state.epoch, decision.state, stale.now_us, None)
         said = Applied("bk-1", decision.state.epoch, None, "tick", None, stale.now_us, "TIMED_OUT", ())
         async with database.acquire() as connection:
-            assert await world.store.save(connection, [move], [said], writer="zombie", batch=1) == set()
+            assert await world.store.save(connection, [move], [said], writer="zombie", batch=1) == Saved(
+                frozenset(), None
+            )
         assert await world.row("bk-1") == before
         schema = settings.schema_prefix + "saga"
         assert await database.fetchval(f"SELECT count(*) FROM {schema}.history WHERE writer = 'zombie'") == 0

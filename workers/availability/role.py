@@ -32,4 +32,5 @@ async def run(runtime: Runtime) -> None:
             topics=(topics.AVAILABILITY,),
             make=make,
             handles=AvailabilityHandler.handles,
+            repeatable=True,  # it only reads
         )

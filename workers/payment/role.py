@@ -29,5 +29,10 @@ async def run(runtime: Runtime) -> None:
             return PaymentHandler(provider, ledger, durations=meters.gateway_duration, declines=meters.declines)
 
         await run_call_worker(
-            runtime, owner="payment", topics=(topics.PAYMENT,), make=make, handles=PaymentHandler.handles
+            runtime,
+            owner="payment",
+            topics=(topics.PAYMENT,),
+            make=make,
+            handles=PaymentHandler.handles,
+            repeatable=True,  # the provider knows the idempotency key
         )

@@ -16,7 +16,7 @@ LIMIT $1
 FOR UPDATE SKIP LOCKED;
 
 -- name: save
--- what: compare-and-set each saga on its epoch, and log what was applied to those that were saved; returns their ids
+-- what: compare-and-set each saga on its epoch, log what was applied to those saved; returns their ids and the time
 WITH moved AS (
     SELECT *
     FROM unnest($1::text[], $2::int[], $3::text[], $4::int[], $5::text[], $6::text[], $7::int[], $8::text[], $9::text[],
@@ -52,7 +52,7 @@ WITH moved AS (
               status, spans)
     JOIN saved ON saved.id = h.saga_id
 )
-SELECT id FROM saved;
+SELECT id, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint AS now_us FROM saved;
 
 -- name: settle
 -- what: the last words of these ended sagas have been published and recorded: the sweeper may forget them
