@@ -40,7 +40,8 @@ LEFT JOIN LATERAL (
 LEFT JOIN LATERAL (
     -- A held room is offered last, not never: its hold may end, and who is too late is told so by the lock.
     SELECT true AS found FROM {{locking}}.locks l
-    WHERE l.property_id = a.property_id AND l.room_id = found.room_id AND l.stay && daterange(a.check_in, a.check_out)
+    WHERE l.room = hashtextextended(a.property_id || '/' || found.room_id, 0)
+      AND l.stay && daterange(a.check_in, a.check_out)
       AND l.released_at IS NULL AND (l.expires_at IS NULL OR l.expires_at > clock_timestamp())
     LIMIT 1
 ) held ON true

@@ -7,6 +7,9 @@ CREATE TABLE locks (
     booking_id      text NOT NULL,
     property_id     text,
     room_id         text,
+    -- Property and room as one number: comparing texts in the exclusion constraint cost five times as much per lock. Two
+    -- rooms with the same 64 bits would only keep each other from being locked, never be sold twice.
+    room            bigint GENERATED ALWAYS AS (hashtextextended(property_id || '/' || room_id, 0)) STORED,
     stay            daterange,
     state           text NOT NULL CHECK (state IN ('held', 'confirmed', 'released')),
     acquired_at     timestamptz,
@@ -25,9 +28,8 @@ CREATE TABLE locks (
     ),
     -- No two live locks (held or confirmed: both have no released_at) overlap. The predicate leaves state alone, so that
     -- promoting a lock touches no index.
-    CONSTRAINT no_overlapping_live_locks EXCLUDE USING gist (property_id WITH =, room_id WITH =, stay WITH &&)
-        WHERE (released_at IS NULL)
-) WITH (fillfactor = 80);
+    CONSTRAINT no_overlapping_live_locks EXCLUDE USING gist (room WITH =, stay WITH &&) WHERE (released_at IS NULL)
+) WITH (fillfactor = 70);
 
 CREATE FUNCTION refuse_resurrection() RETURNS trigger LANGUAGE plpgsql AS
 'BEGIN RAISE EXCEPTION ''lock % is released for good'', OLD.reservation_id; END';

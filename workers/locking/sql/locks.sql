@@ -33,7 +33,8 @@ LEFT JOIN LATERAL (
 ) sold ON true
 LEFT JOIN LATERAL (
     SELECT l.reservation_id, l.state, l.expires_at FROM {{locking}}.locks l
-    WHERE l.property_id = a.property_id AND l.room_id = a.room_id AND l.stay && daterange(a.check_in, a.check_out)
+    WHERE l.room = hashtextextended(a.property_id || '/' || a.room_id, 0)
+      AND l.stay && daterange(a.check_in, a.check_out)
       AND l.released_at IS NULL AND l.reservation_id <> a.reservation_id
     ORDER BY l.state = 'held' AND l.expires_at <= clock_timestamp(), l.acquired_at
     LIMIT 1
@@ -44,7 +45,8 @@ LEFT JOIN LATERAL (
 UPDATE {{locking}}.locks l
 SET state = 'released', released_at = clock_timestamp(), released_by = 'expiry'
 FROM unnest($1::text[], $2::text[], $3::date[], $4::date[]) AS a (property_id, room_id, check_in, check_out)
-WHERE l.property_id = a.property_id AND l.room_id = a.room_id AND l.stay && daterange(a.check_in, a.check_out)
+WHERE l.room = hashtextextended(a.property_id || '/' || a.room_id, 0)
+  AND l.stay && daterange(a.check_in, a.check_out)
   AND l.released_at IS NULL AND l.state = 'held' AND l.expires_at <= clock_timestamp();
 
 -- name: release
