@@ -11,8 +11,7 @@
     ├── StackError                 a local broker or database could not be started
     │   └── StackUnavailable       this machine lacks what the stack needs
     ├── PoisonMessage              a record that no amount of retrying will make readable
-    ├── TransientFailure           a worker could not act now; nothing was stored; try the command again later
-    └── EpochConflict              somebody else moved the saga on: this write came from a zombie
+    └── TransientFailure           a worker could not act now; nothing was stored; try the command again later
 
 Messages say what happened, to what, and what to do next.
 """
@@ -84,7 +83,3 @@ class TransientFailure(SagaError):
     def __init__(self, error_type: str, detail: str) -> None:
         super().__init__(f"{error_type}: {detail}")
         self.error_type = error_type
-
-
-class EpochConflict(SagaError):
-    """A compare-and-set on a saga's epoch failed: another process has moved it on, so this write is rejected."""

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from saga.messaging import deadletter
-from saga.messaging.broker import Record
+from saga.messaging.broker import Outbound, Record
 from saga.messaging.deadletter import dead_letter
 from saga.telemetry.messaging import Origin
 from schemas.limits import MAX_MESSAGE_BYTES
@@ -13,9 +12,7 @@ from schemas.limits import MAX_MESSAGE_BYTES
 SECRETS = ("4111 1111 1111 1111", "5500005555555559", "ana@example.com", "tok_visa_1234567890")
 
 
-def letter_for(
-    value: bytes, *, key: bytes = b"bk-1", headers: tuple[tuple[str, bytes], ...] = ()
-) -> deadletter.Outbound:
+def letter_for(value: bytes, *, key: bytes = b"bk-1", headers: tuple[tuple[str, bytes], ...] = ()) -> Outbound:
     record = Record(Origin("booking.requests", 3, 42), key, value, headers, 1_700_000_000_000)
     return dead_letter(record, "invalid_body", "guests: too many", group="g", topic_prefix="")
 

@@ -14,9 +14,11 @@ from saga.messaging.wire import decode, encode
 from saga.telemetry.messaging import Origin
 from saga.telemetry.spans import SpanContext
 from schemas import commands, requests
+from schemas.base import Message
 from schemas.limits import MAX_MESSAGE_BYTES
 
-EXPECTED = frozenset({requests.BookingRequested, requests.BookingCancellationRequested})
+RELEASES: frozenset[type[Message]] = frozenset({commands.ReleaseLock})
+EXPECTED: frozenset[type[Message]] = frozenset({requests.BookingRequested, requests.BookingCancellationRequested})
 BODY = {
     "user_id": "user-1",
     "property_id": "lisbon-01",
@@ -73,7 +75,7 @@ def test_a_published_message_reads_back_as_it_was_with_one_traceparent() -> None
     assert [name for name, _ in outbound.headers].count("traceparent") == 1
     back = decode(
         Record(Origin("drill.t", 0, 0), outbound.key, outbound.value, outbound.headers, 12_345),
-        frozenset({commands.ReleaseLock}),
+        RELEASES,
     )
     assert back.body == body
     assert back.saga == replace(headers, parent=parent.child(9), undoes=parent.child(10))
