@@ -42,6 +42,6 @@ class CarefulCommand(click.Command):
             from saga.stacks.environment import resolve_settings
 
             configure_logging(resolve_settings())
-        else:
+        elif not logging.getLogger().handlers:
             logging.getLogger().addHandler(logging.NullHandler())
         return super().invoke(ctx)

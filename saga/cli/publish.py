@@ -96,6 +96,10 @@ class _Options:
             raise UsageError("one booking is at one --property; several are for --count")
         if self.file is not None and self.property_ids:
             raise UsageError("--property does not go with --file; each line names its own property_id")
+        if self.mix is not None:
+            from saga.generate import parse_mix
+
+            parse_mix(self.mix)
 
     def chosen(self) -> dict[str, Any]:
         """The fields of a booking that were given."""

@@ -54,7 +54,7 @@ def one_booking(
     """
     if nights is not None and "check_out" in chosen:
         raise UsageError("--check-out and --nights say the same thing; give one of them")
-    places = lodgings or [Lodging(chosen["property_id"], "any", 2, 1)]
+    places = lodgings or [Lodging("to-be-replaced", "any", 2, 1)]
     plausible = next(generate(1, any_seed(), places, first_day=tomorrow())).request
     values = {**plausible.model_dump(exclude_none=True), **chosen}
     if "payment_token" in chosen:
