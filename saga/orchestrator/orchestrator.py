@@ -30,7 +30,7 @@ from saga.orchestrator.memory import Recollection
 from saga.orchestrator.metrics import count
 from saga.store.store import Applied, Loaded, Move, Store
 from saga.telemetry import names
-from saga.telemetry.messaging import send_span
+from saga.telemetry.messaging import process_context, send_span
 from saga.telemetry.setup import Telemetry
 from saga.telemetry.spans import SpanRecord
 
@@ -195,10 +195,12 @@ class Orchestrator:
         if decision.verdict is Verdict.UNKNOWN_SAGA:
             work.rejected.append((delivery, "unknown_saga", "no saga with this key was ever requested"))
             return
-        parent = delivery.parent
-        if parent is None and decision.state is not None:
-            parent = decision.state.trace.root()
-        seen = replace(delivery, parent=parent).span(self._intake.group, time.time_ns(), dropped=dropped)
+        if delivery.parent is None and decision.state is not None:
+            # Nobody sent a context: the message belongs to the trace of the saga that it is about.
+            root = decision.state.trace.root()
+            context = process_context(root, delivery.envelope.id, self._intake.group, delivery.record.origin)
+            delivery = replace(delivery, parent=root, context=context)
+        seen = delivery.span(self._intake.group, time.time_ns(), dropped=dropped)
         spans = (seen, *decision.spans)
         work.spans += spans
         work.decisions.append(decision)
