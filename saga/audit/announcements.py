@@ -91,7 +91,8 @@ async def check_requests(
 ) -> None:
     """Every well-formed request on the topic became a saga, or was set aside with its cause."""
     progress("reading booking.requests")
-    async with reading(settings, settings.topic_prefix + REQUESTS) as reader:
+    topic, group = settings.topic_prefix + REQUESTS, f"{settings.topic_prefix}{names.NAMESPACE}.orchestrator"
+    async with reading(settings, topic) as reader:
         keys = {_text(record.key) async for record in _requests(reader, options.since_us)}
         findings.examined[INVARIANT] += len(keys)
         unknown = await records.unknown(keys)
@@ -99,9 +100,9 @@ async def check_requests(
             return
         asked = [record async for record in _requests(reader, options.since_us) if _text(record.key) in unknown]
     asked = [record for record in asked if _well_formed(record)]
-    taken_in = await committed_offsets(settings, f"{names.NAMESPACE}.orchestrator")
+    taken_in = await committed_offsets(settings, group, topic, {record.origin.partition for record in asked})
     limit_ms = (time.time() - DEFINITION.deadline_s * settings.pace) * 1000
-    waiting = [r for r in asked if r.origin.offset >= taken_in.get((r.origin.topic, r.origin.partition), 0)]
+    waiting = [record for record in asked if record.origin.offset >= taken_in.get(record.origin.partition, 0)]
     overdue = [record for record in waiting if record.timestamp_ms < limit_ms]
     if len(waiting) > len(overdue):
         findings.note(f"{len(waiting) - len(overdue)} requests are waiting for an orchestrator to take them in")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -26,28 +26,33 @@ _IDLE_POLLS = 40
 
 async def existing_topics(settings: Settings) -> frozenset[str]:
     """The names of all topics, with prefixes. Raises :class:`BrokerUnreachable`."""
-    async with _administering(settings) as admin:
-        return frozenset(await admin.list_topics())
-
-
-@asynccontextmanager
-async def _administering(settings: Settings) -> AsyncIterator[AIOKafkaAdminClient]:
     options = client_options(settings, _CLIENT)
     admin = AIOKafkaAdminClient(**{k: v for k, v in options.items() if k != "metadata_max_age_ms"})
     try:
         await admin.start()
-        yield admin
+        return frozenset(await admin.list_topics())
     except (KafkaError, OSError) as error:
         raise unreachable(settings, error) from error
     finally:
         await admin.close()
 
 
-async def committed_offsets(settings: Settings, group: str) -> dict[tuple[str, int], int]:
-    """Up to where ``group`` (without prefix) has committed, by topic and partition; empty where it never has."""
-    async with _administering(settings) as admin:
-        offsets = await admin.list_consumer_group_offsets(settings.topic_prefix + group)
-    return {(p.topic, p.partition): known.offset for p, known in offsets.items() if known.offset >= 0}
+async def committed_offsets(settings: Settings, group: str, topic: str, partitions: Iterable[int]) -> dict[int, int]:
+    """Up to where ``group`` has committed in ``topic``, by partition; those where it never has are left out.
+
+    Names are with prefix. The group is asked, not joined. Raises :class:`BrokerUnreachable`.
+    """
+    consumer = AIOKafkaConsumer(
+        **client_options(settings, _CLIENT), group_id=group, enable_auto_commit=False, auto_offset_reset="none"
+    )
+    try:
+        await consumer.start()
+        known = {number: await consumer.committed(TopicPartition(topic, number)) for number in partitions}
+        return {number: offset for number, offset in known.items() if offset is not None}
+    except (KafkaError, OSError) as error:
+        raise unreachable(settings, error) from error
+    finally:
+        await consumer.stop()
 
 
 class TopicReader:
