@@ -18,7 +18,7 @@ from saga.errors import TransientFailure
 from saga.messaging.batchworker import LOST_CONNECTION
 from saga.messaging.inbox import Answered
 from saga.messaging.intake import Delivery
-from saga.messaging.job import CallHandler, Job, Result
+from saga.messaging.job import AttemptFailed, CallHandler, Job, Result
 from saga.messaging.settlement import Raced, Settled, Settlement
 from saga.telemetry.scope import step_scope
 
@@ -104,21 +104,22 @@ class CallWorker:
                     result = await self._handler.call(job)
             settled = self._settlement.settle((delivery,), job, result)
             answered = await self._committing((job, result, settled))
-            await self._publishing((answered, tuple(self._under_way.pop(message_id))))
+            done = tuple(self._under_way.pop(message_id))
+            self._settlement.joined(answered, done[1:])
+            await self._publishing((answered, done))
         except TransientFailure as failure:
             _log.info("%s could not be carried out now: %s", message_id, failure)
-            self._settlement.failed(delivery, job, None, failure.error_type)
-            self._abandon(message_id)
+            abandoned = self._under_way.pop(message_id, [delivery])
+            report = failure.report if isinstance(failure, AttemptFailed) else None
+            self._settlement.failed(abandoned, job, report, failure.error_type)
+            for one in abandoned:
+                self._settlement.intake.finish(one)
         except Exception as error:  # noqa: BLE001  # a bug in one message must not stop the partition
             _log.exception("a message cannot be handled")
             joined = self._under_way.pop(message_id, [delivery])
             await self._settlement.intake.reject(joined[0], "handler_error", f"{type(error).__name__}: {error}")
             for again in joined[1:]:
                 self._settlement.intake.finish(again)
-
-    def _abandon(self, message_id: str) -> None:
-        for delivery in self._under_way.pop(message_id, []):
-            self._settlement.intake.finish(delivery)
 
     async def _commit(self, done: Sequence[tuple[Job[Any], Result, Settled]]) -> Sequence[Answered]:
         pause = 0.05
@@ -154,7 +155,7 @@ class CallWorker:
             settlement.committed([settled for _, _, settled in fresh], batch)
         for _, _, settled in done:
             if (before := known.get(settled.answered.message_id)) is not None:
-                settlement.repeated(before, settled.deliveries)
+                settlement.repeated(before, settled.deliveries, settled)
         return [known.get(job.id) or settled.answered for job, _, settled in done]
 
     _raced = False

@@ -176,20 +176,19 @@ class Intake:
         """A poison record has its ``process`` span too, ERROR, in the trace its dead letter carries."""
         if letter.context is None:
             return
-        context = process_context(letter.context, letter.message_id, self.group, record.origin)
-        self._recorder.record(
-            process_span(
-                origin=record.origin,
-                group=self.group,
-                key=letter.key.decode("utf-8", "replace"),
-                message_id=letter.message_id,
-                context=context,
-                parent=letter.parent,
-                start_ns=received_ns,
-                end_ns=time.time_ns(),
-                error_type=poison.cause,
-            )
+        span = process_span(
+            origin=record.origin,
+            group=self.group,
+            key=letter.key.decode("utf-8", "replace"),
+            message_id=letter.message_id,
+            context=process_context(letter.context, letter.message_id, self.group, record.origin),
+            parent=letter.parent,
+            start_ns=received_ns,
+            end_ns=time.time_ns(),
+            error_type=poison.cause,
         )
+        self._recorder.record(span)
+        self._meters.processed(span)
 
     async def reject(self, delivery: Delivery, cause: str, detail: str) -> None:
         """Send a delivery that decoded well but cannot be handled to the dead-letter topic, and finish it."""

@@ -9,6 +9,7 @@ from typing import Any, Generic, Protocol, TypeVar
 from saga.database import Connection
 from saga.engine.envelope import Envelope
 from saga.engine.narration import ANNOUNCEMENT, observer_span_id, step_span_id
+from saga.errors import TransientFailure
 from saga.telemetry import names
 from saga.telemetry.spans import Attribute, Attributes, Kind, SpanContext, SpanEvent, SpanRecord
 from schemas.base import Message
@@ -68,6 +69,15 @@ class Result:
     row: Any = None
 
 
+class AttemptFailed(TransientFailure):
+    """A failure to act that shall be seen in the trace all the same: ``report`` is what the attempt's span says."""
+
+    def __init__(self, failure: TransientFailure, report: Report) -> None:
+        super(TransientFailure, self).__init__(str(failure))
+        self.error_type = failure.error_type
+        self.report = report
+
+
 class BatchHandler(Protocol):
     """A worker whose whole effect is in its database: a poll is carried out as one set, in one transaction."""
 
@@ -92,7 +102,8 @@ class CallHandler(Protocol):
     async def call(self, job: Job[Any]) -> Result:
         """Do ``job`` outside any transaction; must be idempotent under ``job.id``.
 
-        Raises :class:`saga.errors.TransientFailure` to have the orchestrator's retry schedule send the command again.
+        Raises :class:`saga.errors.TransientFailure` to have the orchestrator's retry schedule send the command again;
+        :class:`AttemptFailed` where spans of the attempt are out already, so that they have a parent.
         """
         ...
 

@@ -235,7 +235,8 @@ class KafkaSubscription(ConsumerRebalanceListener):  # type: ignore[misc]  # aio
         batches = await self._getmany(timeout_ms=timeout_ms, max_records=max_records)
         records: list[Record] = []
         for partition, batch in batches.items():
-            self._meters.consumed.add(len(batch), _attributes(partition.topic, "poll", None))
+            attributes = _attributes(partition.topic, "poll", None) | {names.GROUP: self._group}
+            self._meters.consumed.add(len(batch), attributes)
             records += [
                 Record(
                     Origin(partition.topic, partition.partition, raw.offset),

@@ -18,7 +18,7 @@ from saga.messaging.broker import Publisher
 from saga.messaging.heritage import Heritage
 from saga.messaging.inbox import Answered, Inbox
 from saga.messaging.intake import Delivery, Intake, publish_persistently
-from saga.messaging.job import Job, Result, step_span
+from saga.messaging.job import Job, Report, Result, step_span
 from saga.messaging.wire import encode
 from saga.telemetry import names
 from saga.telemetry.codec import spans_from_json
@@ -111,9 +111,8 @@ class Settlement:
         for one in settled:
             for span in one.spans:
                 self._recorder.record(span)
-            process = one.spans[0]
-            attributes = {names.MESSAGING_SYSTEM: "kafka", names.DESTINATION: one.deliveries[0].record.origin.topic}
-            self.meters.process_duration.record((process.end_ns - process.start_ns) / 1e9, attributes)
+            self.meters.processed(one.spans[0])
+            self.joined(one.answered, one.deliveries[1:])
         self._heritage.handed_over(batch)
 
     async def publish(self, answers: Sequence[tuple[Answered, tuple[Delivery, ...]]]) -> None:
@@ -144,9 +143,20 @@ class Settlement:
         self._background.add(task)
         task.add_done_callback(self._background.discard)
 
-    def repeated(self, answered: Answered, deliveries: Sequence[Delivery]) -> None:
-        """Count messages that had been handled before; their handling is seen as a span that says so."""
+    def joined(self, answered: Answered, deliveries: Sequence[Delivery]) -> None:
+        """The command was sent again before it was carried out: each of its records is seen, too."""
+        if deliveries:
+            self.repeated(answered, deliveries)
+
+    def repeated(self, answered: Answered, deliveries: Sequence[Delivery], done_again: Settled | None = None) -> None:
+        """Count messages that had been handled before; their handling is seen as a span that says so.
+
+        ``done_again``: what was done nevertheless and came too late. Its spans are out but for the step's own.
+        """
         end_ns = time.time_ns()
+        if done_again is not None and done_again.answered.attempt != answered.attempt:
+            for span in done_again.spans[1:]:
+                self._recorder.record(span)
         for delivery in deliveries:
             if answered.context == delivery.context:
                 # The very same record again, after a crash or a commit nobody saw end: its spans may never have left.
@@ -156,11 +166,14 @@ class Settlement:
             self._recorder.record(delivery.span(self.intake.group, end_ns, dropped="redelivery"))
         self.meters.redeliveries.add(len(deliveries), {names.DESTINATION: deliveries[0].record.origin.topic})
 
-    def failed(self, delivery: Delivery, job: Job[Message], result: Result | None, error_type: str) -> None:
-        """An attempt that stored nothing: seen as an ERROR span; the orchestrator will send the command again."""
+    def failed(self, deliveries: Sequence[Delivery], job: Job[Message], report: Report | None, error_type: str) -> None:
+        """An attempt that stored nothing: seen as ERROR spans; the orchestrator will send the command again."""
         end_ns = time.time_ns()
-        self._recorder.record(delivery.span(self.intake.group, end_ns, error=error_type))
-        if result is not None and (step := step_span(job, result.report, end_ns)) is not None:
+        for delivery in deliveries:
+            process = delivery.span(self.intake.group, end_ns, error=error_type)
+            self._recorder.record(process)
+            self.meters.processed(process)
+        if report is not None and (step := step_span(job, report, end_ns)) is not None:
             self._recorder.record(step)
 
     def _reply_span(self, answered: Answered) -> tuple[SpanRecord, ...]:

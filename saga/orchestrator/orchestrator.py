@@ -224,6 +224,8 @@ class Orchestrator:
         for work in works:
             for span in work.spans:
                 self._recorder.record(span)
+                if span.kind == "consumer":
+                    self._meters.processed(span)
             if (state := work.current.state) is not None:
                 self._admission.note(state.id, live=state.status.live)
             for topic in work.repeated:

@@ -7,11 +7,14 @@ from collections.abc import Callable, Iterable
 from opentelemetry.metrics import CallbackOptions, Meter, Observation
 
 from saga.telemetry import names
+from saga.telemetry.spans import SpanRecord
 
 Reading = Callable[[], Iterable[tuple[float, dict[str, str]]]]
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 _MILLISECONDS = (5, 10, 20, 30, 50, 75, 100, 200, 350, 500, 750, 1_000, 2_000, 5_000, 10_000, 30_000, 60_000, 120_000)
+
+_PROCESSED = (names.MESSAGING_SYSTEM, names.OPERATION_NAME, names.DESTINATION, names.GROUP, names.ERROR_TYPE)
 
 
 class Meters:
@@ -55,6 +58,11 @@ class Meters:
         self.process_duration = histogram(
             names.PROCESS_DURATION, "s", "handling one record", explicit_bucket_boundaries_advisory=_SECONDS
         )
+
+    def processed(self, span: SpanRecord) -> None:
+        """Measure the handling of one record, which ``span`` tells of."""
+        attributes = {name: str(span.attributes[name]) for name in _PROCESSED if name in span.attributes}
+        self.process_duration.record((span.end_ns - span.start_ns) / 1e9, attributes)
 
     def observe(self, name: str, unit: str, description: str, reading: Reading, *, counter: bool = False) -> None:
         """A gauge (or, with ``counter``, a sum that only grows) whose value is asked for at each collection."""

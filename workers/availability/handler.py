@@ -9,14 +9,13 @@ from typing import Any, Protocol
 
 from saga.database import Connection
 from saga.errors import TransientFailure
-from saga.messaging.job import Job, Report, Result
+from saga.messaging.job import AttemptFailed, Job, Report, Result
 from saga.telemetry.spans import Attribute, SpanEvent
 from schemas.base import Message
 from schemas.commands import CheckAvailability
 from schemas.limits import MAX_AMOUNT_MINOR, MAX_NIGHTS
 from schemas.replies import AvailabilityFound, AvailabilityRefused, Offer
 from workers import attributes as at
-from workers.attempts import AttemptFailed
 from workers.availability.search import FreeRoom, RoomSearch
 from workers.pricing.client import QuotesRefused
 from workers.pricing.messages import QuoteRequest, Quotes, RoomToPrice

@@ -10,14 +10,13 @@ from opentelemetry.metrics import Counter, Histogram
 
 from saga.database import Connection
 from saga.errors import TransientFailure
-from saga.messaging.job import Job, Report, Result
+from saga.messaging.job import AttemptFailed, Job, Report, Result
 from saga.telemetry.spans import Attribute, SpanEvent
 from schemas.base import Message
 from schemas.commands import ProcessPayment, RefundPayment
 from schemas.limits import MAX_REASON
 from schemas.replies import PaymentDeclined, PaymentProcessed, PaymentRefunded, PaymentUnknown
 from workers import attributes as at
-from workers.attempts import AttemptFailed
 from workers.payment.gateway import (
     Answered,
     Captured,

@@ -11,13 +11,12 @@ import asyncpg
 import pytest
 
 from saga.database import Schemas
-from saga.messaging.job import Job, Result
+from saga.messaging.job import AttemptFailed, Job, Result
 from saga.settings import Settings
 from schemas.commands import CheckAvailability
 from schemas.replies import AvailabilityFound, AvailabilityRefused, Offer
 from tests.support.jobs import CHECK_IN, CHECK_OUT, Measured, acquire, carry_out, job
 from tests.support.services import pricing_running
-from workers.attempts import AttemptFailed
 from workers.availability.catalogue import Listing, Room, load_inventory, tariff_of
 from workers.availability.handler import AvailabilityHandler
 from workers.availability.search import RoomSearch

@@ -9,13 +9,12 @@ import asyncpg
 import pytest
 
 from saga.database import Schemas
-from saga.messaging.job import Job
+from saga.messaging.job import AttemptFailed, Job
 from saga.settings import Settings
 from schemas.commands import ProcessPayment, RefundPayment
 from schemas.replies import PaymentDeclined, PaymentProcessed, PaymentRefunded, PaymentUnknown
 from tests.support.jobs import Measured, call, job
 from tests.support.services import Running, provider_running
-from workers.attempts import AttemptFailed
 from workers.payment.handler import PaymentHandler
 from workers.payment.http_provider import GatewayPolicy, HttpPaymentProvider
 from workers.payment.ledger import PaymentLedger
