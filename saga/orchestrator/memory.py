@@ -13,6 +13,8 @@ from collections import OrderedDict
 from saga.engine.state import State
 
 _STALE_CLOCK_S = 5.0
+_LATE_US = 1_000_000
+_DRIFT = 0.0005  # no two clocks that are kept in step drift faster
 
 
 class Recollection:
@@ -42,8 +44,15 @@ class Recollection:
         return self._states.get(saga_id)
 
     def synchronise(self, now_us: int) -> None:
-        """The database has just said what time it is."""
-        self._now_us, self._at = now_us, time.monotonic()
+        """The database has just said what time it is.
+
+        An answer that was long under way (a commit waits for the disk) makes the time look earlier than it is, so the
+        latest time that any answer supports is kept: what a saga did must not seem to end after the saga itself.
+        """
+        at = time.monotonic()
+        kept = self._now_us + int((at - self._at) * (1 - _DRIFT) * 1_000_000) if self._now_us else 0
+        # Far ahead of what the database says: it is not the answer that was late, its clock was set back.
+        self._now_us, self._at = (kept if 0 < kept - now_us < _LATE_US else now_us), at
 
     def now_us(self) -> int | None:
         """The database's time; None when it was last told too long ago."""

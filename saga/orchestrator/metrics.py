@@ -15,10 +15,11 @@ def count(meters: Meters, name: str, facts: Iterable[Fact]) -> None:
     """Record ``facts`` about a saga of the definition called ``name``."""
     for fact in facts:
         match fact:
-            case SagaEnded(status=status, source=source, duration_us=duration_us) if status in _OUTCOMES:
+            case SagaEnded(status=status, source=source, after_end=after_end) if status in _OUTCOMES:
                 outcome = {f"{name}.status": _OUTCOMES[status]}
                 meters.attempts.add(1, {**outcome, f"{name}.source": source})
-                meters.duration.record(duration_us / 1000, outcome)
+                if not after_end:  # how long it took to confirm has been told; how long it stayed so is no latency
+                    meters.duration.record(fact.duration_us / 1000, outcome)
             case StepEnded(step=step, outcome=outcome_, duration_us=duration_us, compensation=compensation):
                 attributes = {names.SAGA_STEP: step, "saga.step.outcome": outcome_}
                 meters.step_duration.record(duration_us / 1e6, attributes)
