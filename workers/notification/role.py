@@ -42,6 +42,7 @@ async def run(runtime: Runtime) -> None:
                 topics=(topics.EVENTS,),
                 make=make,
                 handles=NotificationHandler.handles,
+                repeatable=True,  # a letter that is told is not sent again
             )
         finally:
             for helper in helpers:
