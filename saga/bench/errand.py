@@ -8,15 +8,21 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import os
 import sys
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
-from saga.errors import StackError
+from saga.errors import SagaError, StackError
 from saga.stacks.launch import die_with_parent
 from saga.stacks.processes import tail
+
+if TYPE_CHECKING:
+    from saga.settings import Settings
+
+_log = logging.getLogger(__name__)
 
 Answer = Mapping[str, Any]
 
@@ -99,6 +105,25 @@ class Errand:
         except TimeoutError:
             process.kill()
             await process.wait()
+
+
+def run_errand(role: str, serve: Callable[[Settings], Coroutine[Any, Any, None]]) -> None:
+    """Be such a process until ``serve`` returns. What else may end it is in its log, redacted as all logs are."""
+    import uvloop
+
+    from saga.logging import configure_logging
+    from saga.settings import Settings
+
+    settings = Settings()
+    configure_logging(settings, role=role)
+    try:
+        uvloop.run(serve(settings))
+    except SagaError as error:
+        _log.error("%s: %s", type(error).__name__, error)  # its message says it all
+        sys.exit(error.exit_code)
+    except Exception:  # noqa: BLE001  # the interpreter's own traceback would pass no redaction
+        _log.exception("failed")
+        sys.exit(1)
 
 
 async def carry_out_orders(handle: Callable[[str, Answer], Awaitable[Answer]]) -> None:

@@ -12,12 +12,9 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from itertools import islice
 
-import uvloop
-
-from saga.bench.errand import Answer, carry_out_orders
+from saga.bench.errand import Answer, carry_out_orders, run_errand
 from saga.errors import UsageError
 from saga.generate import GeneratedBooking, generate
-from saga.logging import configure_logging
 from saga.publishing import BookingPublisher, Request
 from saga.settings import Settings
 from saga.store.reading import open_reader
@@ -74,12 +71,10 @@ class _Publishing:
                 sending.create_task(self._publisher.publish([request]))
 
 
-async def _serve() -> None:
-    settings = Settings()
-    configure_logging(settings, role="publisher")
+async def _serve(settings: Settings) -> None:
     async with BookingPublisher(settings) as publisher:
         await carry_out_orders(_Publishing(settings, publisher).handle)
 
 
 if __name__ == "__main__":
-    uvloop.run(_serve())
+    run_errand("publisher", _serve)

@@ -20,14 +20,12 @@ from importlib.metadata import version
 from typing import Any
 
 import asyncpg
-import uvloop
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
-from saga.bench.errand import Answer, carry_out_orders
+from saga.bench.errand import Answer, carry_out_orders, run_errand
 from saga.bench.shape import Hop, Shape
 from saga.database import Schemas, Statements, connect_pool
 from saga.errors import UsageError
-from saga.logging import configure_logging
 from saga.messaging.kafka import client_options
 from saga.messaging.wire import TRACEPARENT
 from saga.settings import Settings
@@ -277,9 +275,7 @@ def _pipeline(settings: Settings) -> SpanPipeline:
     return SpanPipeline(exporter, capacity=settings.trace_capacity)
 
 
-async def _serve() -> None:
-    settings = Settings()
-    configure_logging(settings, role="pump")
+async def _serve(settings: Settings) -> None:
     async with await connect_pool(settings, role="pump", min_size=_UNDER_WAY, max_size=_UNDER_WAY) as pool:
         pumps: list[Pump] = []
         pumping: list[asyncio.Task[None]] = []
@@ -312,4 +308,4 @@ async def _serve() -> None:
 
 
 if __name__ == "__main__":
-    uvloop.run(_serve())
+    run_errand("pump", _serve)

@@ -17,7 +17,7 @@ Examples:
 \b
 Every process of ours and both servers share this machine with whatever else it does: leave it alone meanwhile.
 docs/decisions/0006-measuring-speed.md says what each figure means and what the pump leaves out.
-Exit codes: 0 measured, 1 some saga did not end or an invariant is broken, 2 wrong use, 3 cannot reach a service.
+Exit codes: 0 measured, 1 bookings went wrong or an invariant is broken, 2 wrong use, 3 cannot reach a service.
 """
 
 
