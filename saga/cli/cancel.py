@@ -48,8 +48,7 @@ def command(booking_id: str, reason: str, requested_by: str, timeout: float, *, 
     published, before, after = asyncio.run(_cancel(booking_id, reason, requested_by, timeout, wait=wait))
     good = not wait or (after is not None and after.status is Status.CANCELLED)
     if as_json:
-        told = {"booking_id": booking_id, "trace_id": before.trace_id, "request_trace_id": published.trace_id}
-        told["status_before"] = before.status.value
+        told = {"booking_id": booking_id, "trace_id": published.trace_id, "status_before": before.status.value}
         print_json({**told, "status": after.status.value} if after else told)
     elif after is None:
         click.echo(f"asked to cancel {booking_id} (it was {before.status.value}); see `saga show {booking_id}`")
@@ -77,8 +76,8 @@ async def _cancel(
     settings = resolve_settings()
     async with AsyncExitStack() as stack:
         reader = await stack.enter_async_context(open_reader(settings, role="cancel"))
-        before = (await reader.outcomes([booking_id])).get(booking_id)
-        if before is None:
+        stored = await reader.find(booking_id)
+        if stored is None:
             # Sent all the same it would only become a dead letter.
             click.echo(
                 f"there is no booking {booking_id}; `saga list` shows those there are, and if it was published just "
@@ -88,7 +87,9 @@ async def _cancel(
             raise click.exceptions.Exit(1)
         publisher = BookingPublisher(settings)
         async with publisher:
-            (published,) = await publisher.publish([Request(booking_id, body)])
+            # In the trace of the booking itself, so that whoever reads it sees who asked for the end.
+            (published,) = await publisher.publish([Request(booking_id, body, stored.state.trace.root())])
+        before = stored.summary
         if not wait:
             return published, before, None
 

@@ -31,6 +31,10 @@ def test_a_cancelled_booking_shows_its_undos_in_reverse_with_links(saga: Saga, c
     said = saga("cancel", confirmed, "--reason", f"call {ADDRESS}", "--wait", "--json")
     assert (said.code, said.json["status_before"], said.json["status"]) == (0, "CONFIRMED", "CANCELLED")
     shown = saga("show", confirmed, "--json").json
+    asked = [span["parent_id"] for span in shown["trace"]["spans"] if span["service"] == "publisher"]
+    root = next(span["span_id"] for span in shown["trace"]["spans"] if span["name"] == "booking.create")
+    assert asked == [None, root], "who asked for the cancellation is seen in the booking's own trace"
+    assert (shown["trace"]["orphans"], shown["trace"]["notes"]) == (0, [])
     assert [undo["undo"] for undo in shown["undos"]] == ["restore_inventory", "refund_payment", "release_lock"]
     assert {undo["outcome"] for undo in shown["undos"]} == {"done"}
     spans = {span["name"]: span for span in shown["trace"]["spans"]}
