@@ -48,7 +48,7 @@ class CallWorker:
         self._window = asyncio.Semaphore(window)
         self._tails: dict[str, asyncio.Task[None]] = {}
         self._under_way: dict[str, list[Delivery]] = {}
-        self._committing: Coalescer[tuple[Job[Any], Result, Settled], Answered] = Coalescer(self._commit)
+        self._committing: Coalescer[tuple[Job[Any], Result, Settled], Answered | Exception] = Coalescer(self._commit)
         self._publishing: Coalescer[_Answer, None] = Coalescer(self._publish, concurrency=4)
 
     async def handle(self, deliveries: Sequence[Delivery]) -> None:
@@ -104,6 +104,8 @@ class CallWorker:
                     result = await self._handler.call(job)
             settled = self._settlement.settle((delivery,), job, result)
             answered = await self._committing((job, result, settled))
+            if isinstance(answered, Exception):
+                raise answered
             done = tuple(self._under_way.pop(message_id))
             self._settlement.joined(answered, done[1:])
             await self._publishing((answered, done))
@@ -121,7 +123,7 @@ class CallWorker:
             for again in joined[1:]:
                 self._settlement.intake.finish(again)
 
-    async def _commit(self, done: Sequence[tuple[Job[Any], Result, Settled]]) -> Sequence[Answered]:
+    async def _commit(self, done: Sequence[tuple[Job[Any], Result, Settled]]) -> Sequence[Answered | Exception]:
         pause = 0.05
         while True:
             try:
@@ -132,6 +134,11 @@ class CallWorker:
                 _log.warning("repeating a commit of %d in %.2f s: %s", len(done), pause, error)
                 await asyncio.sleep(pause)
                 pause = min(pause * 2, 5.0)
+            except Exception as error:  # noqa: BLE001  # a bug in one message must not take its group with it
+                if len(done) == 1:
+                    return [error]
+                _log.warning("a group of %d failed, trying each alone: %s", len(done), error)
+                return [(await self._commit([one]))[0] for one in done]
 
     async def _transact(self, done: Sequence[tuple[Job[Any], Result, Settled]]) -> Sequence[Answered]:
         settlement = self._settlement
