@@ -249,7 +249,7 @@ def _tell_topics(publisher: BookingPublisher) -> None:
 def _tell_lost_spans(publisher: BookingPublisher, settings: Settings) -> None:
     if publisher.lost_spans:
         click.echo(
-            f"{publisher.lost_spans} send spans could not be exported to {settings.otlp_endpoint}, so the traces will "
-            "lack them; is the collector running? see `saga doctor`",
+            f"not all send spans could be exported to {settings.otlp_endpoint} ({publisher.lost_spans} are lost), so "
+            "traces will lack them; is the collector running? see `saga doctor`",
             err=True,
         )
