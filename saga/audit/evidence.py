@@ -134,6 +134,11 @@ class Records:
         since: int | None = await self._pool.fetchval(self._sql["traces_kept_since"])
         return since
 
+    async def silent(self) -> int:
+        """How many processes have died whose spans may still have to be emitted by a successor."""
+        count: int = await self._pool.fetchval(self._sql["silent"])
+        return count
+
     async def _owners(self, findings: Findings) -> frozenset[str]:
         names = {self._schemas.name(owner): owner for owner in (*_NEEDED, *_OPTIONAL)}
         rows = await self._pool.fetch(self._sql["schemas"], list(names))

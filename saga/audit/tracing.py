@@ -28,7 +28,8 @@ INVARIANT = "traces"
 _BATCH = 250
 _AGAIN_S = 0.5
 _SETTLE_S = 20.0
-"""How long after its end a saga's last spans may take: the export interval, and a dead process's heritage."""
+"""How long after its end a saga's last spans may take: the export interval, and a dead process's heritage; also how
+long to wait for that heritage when a process has died just now."""
 
 
 @dataclass(slots=True)
@@ -73,12 +74,11 @@ async def check_traces(
             what = "reading traces" if not looks or start else "waiting for the last spans"
             progress(f"{what}: {start} of {len(open_)}")
             looks |= await _look(records, reader, open_[start : start + _BATCH])
-        now_us = evidence.now_us + int((time.monotonic() - started) * SECOND_US)
-        open_ = [
-            look.saga
-            for look in looks.values()
-            if not look.whole and not look.moving and now_us < look.saga.updated_us + _SETTLE_S * SECOND_US
-        ]
+        waited_s = time.monotonic() - started
+        settled_us = evidence.now_us + int((waited_s - _SETTLE_S) * SECOND_US)
+        open_ = [look.saga for look in looks.values() if not look.whole and not look.moving]
+        if waited_s > _SETTLE_S or not (open_ and await records.silent()):
+            open_ = [saga for saga in open_ if saga.updated_us > settled_us]
         if open_:
             await asyncio.sleep(_AGAIN_S)
     for look in looks.values():

@@ -68,6 +68,18 @@ SELECT trace_id, status, state::jsonb #>> '{trace,root_span_id}' AS root, state:
 FROM {{saga}}.sagas
 WHERE trace_id = ANY ($1::text[]);
 
+-- name: silent
+-- what: how many processes have gone silent whose last spans a successor may still have to emit
+SELECT count(*)::int
+FROM (
+    SELECT beat_at FROM {{saga}}.exporters
+    UNION ALL SELECT beat_at FROM {{inventory}}.exporters
+    UNION ALL SELECT beat_at FROM {{locking}}.exporters
+    UNION ALL SELECT beat_at FROM {{payment}}.exporters
+    UNION ALL SELECT beat_at FROM {{notification}}.exporters
+) AS processes
+WHERE beat_at < clock_timestamp() - interval '3 seconds';
+
 -- name: traces_kept_since
 -- what: since when traces are kept, in microseconds: 0 where none was ever forgotten, null where there is none
 SELECT CASE

@@ -136,6 +136,16 @@ def test_a_second_span_of_a_step_is_named_unless_it_says_that_it_failed() -> Non
     assert judge(story, lambda s: s, replace(second, status="error")) == []
 
 
+def test_a_retry_that_came_too_late_to_count_is_seen_and_no_second_step() -> None:
+    story = confirmed()
+    first = next(received(span) for _, span in records(story) if span.name == "booking.check_availability")
+    run = story.saga.runs[0]
+    retry = replace(first, span_id=step_span_id(run.command_id, 2), attributes={**first.attributes, "saga.attempt": 2})
+    assert judge(story, lambda s: s, retry) == []
+    claimed = replace(retry, span_id=step_span_id("somebody-else.1", 2))
+    assert judge(story, lambda s: s, claimed) == ["1 more spans called booking.check_availability than committed steps"]
+
+
 def test_a_rollback_of_what_was_not_rolled_back_is_named() -> None:
     story = confirmed()
     root = next(received(s) for _, s in records(story) if s.name == "booking.create")
