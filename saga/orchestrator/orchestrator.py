@@ -28,7 +28,7 @@ from saga.messaging.wire import encode
 from saga.orchestrator.admission import Admission
 from saga.orchestrator.memory import Recollection
 from saga.orchestrator.metrics import count
-from saga.store.store import Applied, Loaded, Move, Store
+from saga.store.store import Alarm, Applied, Loaded, Move, Store
 from saga.telemetry import names
 from saga.telemetry.messaging import process_context, send_span
 from saga.telemetry.setup import Telemetry
@@ -38,7 +38,7 @@ _log = logging.getLogger(__name__)
 
 _PUBLISHES_UNDER_WAY = 4
 _SWEEP_BATCH = 200
-_LAST_WORDS_S = 10
+_LAST_WORDS_US = 10_000_000
 
 
 @dataclass(slots=True)
@@ -281,10 +281,11 @@ class Orchestrator:
                 works = [_work(loaded) for loaded in await self._store.due(connection, _SWEEP_BATCH)]
                 for work in works:
                     self._tick(work)
-                moves = [move for work in works if (move := _move(work, last_words=True)) is not None]
+                moves = [move for work in works if (move := _move(work)) is not None]
                 if moves:
                     batch = self._heritage.next_batch()
                     await self._save(connection, moves, [one for work in works for one in work.applied], batch)
+                await self._store.snooze(connection, [alarm for work in works if (alarm := _alarm(work)) is not None])
         self._seen(works)
         if moves:
             self._heritage.handed_over(batch)
@@ -317,13 +318,19 @@ def _work(loaded: Loaded) -> _Work:
     return _Work(loaded, loaded.state.epoch if loaded.state else 0, loaded)
 
 
-def _move(work: _Work, *, last_words: bool = False) -> Move | None:
-    """The write that ``work`` needs. ``last_words``: no record will be redelivered if we die before publishing the end
-    of this saga, so the sweeper keeps it in sight until it is told otherwise."""
+def _move(work: _Work) -> Move | None:
+    """The write that ``work`` needs."""
     state = work.current.state
     if not work.applied or state is None:
         return None
+    return Move(work.expected, state, work.current.now_us, state.wake_us)
+
+
+def _alarm(work: _Work) -> Alarm | None:
+    """When the sweeper must look again. No record will be redelivered if we die before publishing an end that the
+    sweeper decided, so such a saga stays in sight until its last words are known to be out."""
+    state = work.current.state
+    if state is None:
+        return None
     wake_us = state.wake_us
-    if wake_us is None and last_words:
-        wake_us = work.current.now_us + _LAST_WORDS_S * 1_000_000
-    return Move(work.expected, state, work.current.now_us, wake_us)
+    return Alarm(state.id, state.epoch, work.current.now_us + _LAST_WORDS_US if wake_us is None else wake_us)

@@ -49,6 +49,15 @@ class Applied:
 
 
 @dataclass(frozen=True, slots=True)
+class Alarm:
+    """When the sweeper must look at a saga again, if it is still in this epoch then."""
+
+    saga_id: str
+    epoch: int
+    wake_us: int
+
+
+@dataclass(frozen=True, slots=True)
 class Saved:
     """What became of a write: the sagas that were saved, and the database's time if any was."""
 
@@ -137,6 +146,11 @@ class Store:
         )
         rows = await connection.fetch(self.sql["save"], *columns, writer, batch, *history)
         return Saved(frozenset(row["id"] for row in rows), rows[0]["now_us"] if rows else None)
+
+    async def snooze(self, connection: Connection, alarms: Sequence[Alarm]) -> None:
+        """The sweeper has looked at these sagas; it hears of them again at these times."""
+        columns = _columns([(alarm.saga_id, alarm.epoch, alarm.wake_us) for alarm in alarms], 3)
+        await connection.execute(self.sql["snooze"], *columns)
 
     async def settle(self, connection: Connection, saga_ids: Collection[str]) -> None:
         """The last words of these sagas are out."""

@@ -26,7 +26,10 @@ WITH moved AS (
 ), updated AS (
     UPDATE {{saga}}.sagas s
     SET status = m.status, step = m.step, epoch = m.epoch, error_type = m.error_type, updated_us = m.updated_us,
-        ended_us = m.ended_us, wake_us = m.wake_us, state = m.state
+        ended_us = m.ended_us, state = m.state,
+        -- An alarm only moves forward in time when the sweeper has heard it: a step then touches no index (HOT), and the
+        -- price is one idle look at a saga that is slow anyway.
+        wake_us = CASE WHEN m.wake_us IS NULL THEN NULL ELSE least(s.wake_us, m.wake_us) END
     FROM moved m
     WHERE m.expected > 0 AND s.id = m.id AND s.epoch = m.expected
     RETURNING s.id
@@ -53,6 +56,12 @@ WITH moved AS (
     JOIN saved ON saved.id = h.saga_id
 )
 SELECT id, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint AS now_us FROM saved;
+
+-- name: snooze
+-- what: the sweeper has looked at these sagas; it shall look again at these times
+UPDATE {{saga}}.sagas s SET wake_us = n.wake_us
+FROM unnest($1::text[], $2::int[], $3::bigint[]) AS n(id, epoch, wake_us)
+WHERE s.id = n.id AND s.epoch = n.epoch;
 
 -- name: settle
 -- what: the last words of these ended sagas have been published and recorded: the sweeper may forget them
