@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from saga.engine.envelope import Envelope
 from saga.errors import BrokerUnreachable, PoisonMessage
@@ -67,6 +67,8 @@ class Reading:
     max_open: int = 4_000
     gated: frozenset[str] = frozenset()
     """Topics (without prefix) that are read only while the gate is open; see :class:`Intake`."""
+    by_topic: Mapping[str, frozenset[type[Message]]] = field(default_factory=dict)
+    """What belongs on a topic (without prefix) that may not hold everything ``expected``: a reply is no request."""
 
 
 class Intake:
@@ -103,6 +105,7 @@ class Intake:
         self._fatal: asyncio.Future[None] | None = None
         subscription.on_revoked(self._give_up)
         self._topics = {reading.topic_prefix + topic for topic in reading.untrusted}
+        self._expected = {reading.topic_prefix + topic: types for topic, types in reading.by_topic.items()}
 
     @property
     def group(self) -> str:
@@ -148,7 +151,8 @@ class Intake:
 
     def _delivery(self, record: Record, received_ns: int) -> Delivery:
         untrusted = record.origin.topic in self._topics
-        envelope = decode(record, self._reading.expected, untrusted=untrusted)
+        expected = self._expected.get(record.origin.topic, self._reading.expected)
+        envelope = decode(record, expected, untrusted=untrusted)
         parent = envelope.context
         if parent is None:
             # Nobody sent a context: take the trace that the saga itself will derive (machine: _reserve_trace).

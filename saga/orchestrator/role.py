@@ -41,10 +41,12 @@ async def run(runtime: Runtime) -> None:
     schemas = Schemas(settings.schema_prefix, (("owner", "saga"),))
     exporters = Statements.load("saga.messaging", "sql/exporters.sql", schemas)
     heritage = Heritage(pool, exporters, store.sql["unexported"], runtime.role, telemetry)
+    requests = frozenset({DEFINITION.starts_on, DEFINITION.cancels_on})
     reading = Reading(
-        frozenset({DEFINITION.starts_on, DEFINITION.cancels_on}) | DEFINITION.replies,
+        requests | DEFINITION.replies,
         untrusted=frozenset({REQUESTS}),
         gated=frozenset({REQUESTS}),
+        by_topic={REQUESTS: requests, REPLIES: DEFINITION.replies},
     )
     admission = Admission(settings.live_sagas)
     helpers: set[asyncio.Task[None]] = set()
