@@ -86,7 +86,8 @@ class Pump:
         self._own = [place for place in range(settings.partitions) if place % processes == number]
         self._pool = pool
         self._put = Statements.load("saga.bench", "sql/pump.sql", Schemas(settings.schema_prefix))["put"]
-        each = len(shape.hops)
+        each = shape.messages
+        self._passed = [_Share(hop.share) for hop in shape.hops]
         self._rows = _Share(shape.rows / each)
         self._commits = _Share(shape.commits / each)
         self._spans = _Share(shape.spans / each)
@@ -176,7 +177,7 @@ class Pump:
             await self._store(len(records))
             acks = []
             for record in records:
-                hop = int(record.value[:2]) + 1
+                hop = self._following(int(record.value[:2]))
                 if hop < len(self._hops):
                     acks.append(await self._send(hop, record.key, record.partition, _context(record)))
             if acks:
@@ -189,6 +190,13 @@ class Pump:
         batch.done = True
         while self._open and self._open[0].done:
             self._ready_to_commit.update(self._open.popleft().offsets)
+
+    def _following(self, hop: int) -> int:
+        """The hop after ``hop``; a command that not every chain has is passed over, with its reply, by the others."""
+        hop += 1
+        while hop < len(self._hops) and hop % 2 and self._hops[hop].share < 1 and not self._passed[hop].of(1):
+            hop += 2
+        return hop
 
     async def _store(self, records: int) -> None:
         """The rows of ``records``, in as many transactions as the saga makes for so many, and in one at least."""

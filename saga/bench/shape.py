@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from math import ceil
 from typing import TYPE_CHECKING, Any
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -16,6 +17,7 @@ from schemas import topics as all_topics
 if TYPE_CHECKING:
     from saga.settings import Settings
 
+_NEGLIGIBLE = 0.01  # repetitions per saga
 _SAMPLED = 100  # records from the end of each partition
 _COMMANDS = (all_topics.AVAILABILITY, all_topics.LOCKING, all_topics.PAYMENT, all_topics.CONFIRMATION)
 
@@ -28,12 +30,16 @@ PUMP_TOPICS: Mapping[str, str] = {
 
 @dataclass(frozen=True, slots=True)
 class Hop:
-    """One record of a chain: its topic, and the sizes in bytes of value, key and each header."""
+    """One record of a chain: its topic, the sizes in bytes of value, key and each header, and in how many chains it is.
+
+    A command and the reply after it have the same ``share``: a chain has both or neither.
+    """
 
     topic: str
     value: int
     key: int
     headers: tuple[tuple[str, int], ...]
+    share: float = 1.0
 
     @property
     def bytes(self) -> int:
@@ -55,27 +61,40 @@ class Shape:
         """For an order to the pump."""
         return asdict(self)
 
+    @property
+    def messages(self) -> float:
+        """Records per saga."""
+        return sum(hop.share for hop in self.hops)
+
     @classmethod
     def from_json(cls, words: Mapping[str, Any]) -> Shape:
         """What :meth:`as_json` gave."""
         hops = tuple(
-            Hop(hop["topic"], hop["value"], hop["key"], tuple((name, size) for name, size in hop["headers"]))
+            Hop(
+                hop["topic"],
+                hop["value"],
+                hop["key"],
+                tuple((name, size) for name, size in hop["headers"]),
+                hop["share"],
+            )
             for hop in words["hops"]
         )
         return cls(hops, words["rows"], words["row_bytes"], words["commits"], words["spans"])
 
 
-def chain(records: Mapping[str, int], sagas: int) -> tuple[str, ...]:
-    """The topics that a saga's records pass, in order, with as many of each as were written per saga.
+def chain(records: Mapping[str, int], sagas: int) -> tuple[tuple[str, float], ...]:
+    """The topics that a saga's records pass, in order, each with the share of sagas whose records pass it.
 
-    A request, then commands, each with its reply, then the event; commands that were sent more often than once a saga
-    (contention, repetition) come as often.
+    A request, then commands, each with its reply, then the event. A command that was sent more often than once a saga
+    (contention, repetition) is followed by as many more of it, the last of them for a part of the sagas only.
     """
-    passed = [all_topics.REQUESTS]
+    passed = [(all_topics.REQUESTS, 1.0)]
     for command in _COMMANDS:
-        for _ in range(round(records.get(command, 0) / sagas)):
-            passed += [command, all_topics.REPLIES]
-    return (*passed, all_topics.EVENTS)
+        times = max(1.0, records.get(command, 0) / sagas)
+        for number in range(ceil(times - _NEGLIGIBLE)):
+            share = min(1.0, times - number)
+            passed += [(command, share), (all_topics.REPLIES, share)]
+    return (*passed, (all_topics.EVENTS, 1.0))
 
 
 def make_shape(
@@ -83,7 +102,7 @@ def make_shape(
 ) -> Shape:
     """The shape of a run of ``sagas``; ``rows`` are per saga by table, ``hops`` by the saga's topic."""
     return Shape(
-        tuple(hops[topic] for topic in chain(spent.records, sagas)),
+        tuple(replace(hops[topic], share=share) for topic, share in chain(spent.records, sagas)),
         sum(rows.values()),
         row_bytes,
         max(0, spent.writes - arrived.commits) / sagas,

@@ -52,14 +52,15 @@ ONCE = dict.fromkeys((topics.REQUESTS, *COMMANDS, topics.EVENTS), 100) | {topics
 def test_the_pumps_chain_is_a_saga_of_ten_records() -> None:
     passed = chain(ONCE, 100)
     assert len(passed) == 10
-    assert passed[:3] == (topics.REQUESTS, topics.AVAILABILITY, topics.REPLIES)
-    assert passed[-3:] == (topics.CONFIRMATION, topics.REPLIES, topics.EVENTS)
+    assert passed[:3] == ((topics.REQUESTS, 1), (topics.AVAILABILITY, 1), (topics.REPLIES, 1))
+    assert passed[-3:] == ((topics.CONFIRMATION, 1), (topics.REPLIES, 1), (topics.EVENTS, 1))
 
 
-def test_a_command_that_is_sent_twice_a_saga_is_in_the_chain_twice() -> None:
-    passed = chain(ONCE | {topics.LOCKING: 190, topics.REPLIES: 490}, 100)
-    assert passed.count(topics.LOCKING) == 2
-    assert passed.count(topics.REPLIES) == 5
+def test_repeated_commands_are_repeated_in_as_many_chains() -> None:
+    passed = chain(ONCE | {topics.LOCKING: 225, topics.REPLIES: 525}, 100)
+    assert [share for topic, share in passed if topic == topics.LOCKING] == [1, 1, 0.25]
+    assert sum(share for _, share in passed) == 12.5
+    assert len(chain(ONCE | {topics.LOCKING: 99, topics.PAYMENT: 101}, 100)) == 10
 
 
 def test_the_shape_leaves_the_collectors_own_commits_to_the_collector() -> None:
@@ -68,6 +69,7 @@ def test_the_shape_leaves_the_collectors_own_commits_to_the_collector() -> None:
     arrived = Arrived(spans=3_300, by_name={}, commits=50)
     shape = make_shape(spent, arrived, {"saga.sagas": 5.0, "saga.history": 5.5}, 900, hops, 100)
     assert (shape.commits, shape.spans, shape.rows) == (2.0, 33.0, 10.5)
+    assert shape.messages == 10
     assert shape.hops[0].bytes == 300 + 20 + len("ce_id") + 10
     assert Shape.from_json(shape.as_json()) == shape
 
