@@ -318,14 +318,32 @@ def _applied(definition: Definition[Any], state: State, facts: tuple[Fact, ...],
 def _not_applied(definition: Definition[Any], state: State, message: Envelope, reason: str) -> Decision:
     if message.id == state.last_message_id:
         return _say_again(definition, state, Verdict.REPEATED)
+    if (confirmed := _as_confirmed_by(message, state)) is not None:
+        return _say_again(definition, state, Verdict.REPEATED, said=confirmed)
     return Decision(Verdict.STALE, state, facts=(Dropped(reason),))
 
 
-def _say_again(definition: Definition[Any], state: State, verdict: Verdict) -> Decision:
-    spans = closing_spans(definition, state)
-    if len(state.runs) == 1 and state.status is Status.RUNNING:
-        spans = (accepted_span(definition, state),)
-    return Decision(verdict, state, outputs(definition, state), spans)
+def _as_confirmed_by(message: Envelope, state: State) -> State | None:
+    """The saga as ``message`` confirmed it, if it did and a cancellation has moved the saga on since.
+
+    Whoever confirmed it may have died before it told anybody, and what the saga has to say now says nothing of that: if
+    the reply comes again, the confirmation is announced again.
+    """
+    headers, last = message.saga, state.runs[-1]
+    if state.rollback is None or state.rollback.ended_as is not Status.CONFIRMED or headers is None:
+        return None
+    if (headers.command_id, headers.epoch) != (last.command_id, last.epoch):
+        return None
+    return state.but(status=Status.CONFIRMED, epoch=state.undos[0].epoch - 1, undos=(), rollback=None)
+
+
+def _say_again(definition: Definition[Any], state: State, verdict: Verdict, *, said: State | None = None) -> Decision:
+    """What ``state`` (or ``said``, an earlier one) had to say, under the same ids."""
+    said = said or state
+    spans = closing_spans(definition, said)
+    if len(said.runs) == 1 and said.status is Status.RUNNING:
+        spans = (accepted_span(definition, said),)
+    return Decision(verdict, state, outputs(definition, said), spans)
 
 
 def _replace_last(state: State, run: Run) -> State:
