@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections import deque
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from saga.engine.envelope import Envelope
 from saga.errors import BrokerUnreachable, PoisonMessage
@@ -18,13 +20,18 @@ from saga.messaging.wire import decode
 from saga.telemetry import names
 from saga.telemetry.messaging import process_context, process_span
 from saga.telemetry.meters import Meters
-from saga.telemetry.spans import Recorder, SpanContext, SpanRecord, derive_trace_id
+from saga.telemetry.spans import SpanContext, SpanRecord, derive_trace_id
 from schemas.base import Message
+
+if TYPE_CHECKING:
+    from saga.telemetry.pipeline import SpanPipeline
 
 _log = logging.getLogger(__name__)
 
 _POLL_MS = 1_000
 _COMMIT_EVERY_S = 0.2
+_SEEN_S = 5.0
+"""How long an offset waits for the spans of its records: a collector that is away must not hold the group back."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -75,8 +82,9 @@ class Intake:
     """Feeds a handler with deliveries and keeps the group's offsets.
 
     The handler must call :meth:`finish` for every delivery once everything it led to is committed and acknowledged, in
-    any order; until then a crash has it delivered again. ``gate`` says whether the gated topics may be read: what has
-    begun goes before what has not, so a burst of new work waits in the topic and not in the middle of the saga.
+    any order; until then, and until its spans are with the collector, a crash has it delivered again. ``gate`` says
+    whether the gated topics may be read: what has begun goes before what has not, so a burst of new work waits in the
+    topic and not in the middle of the saga.
     """
 
     def __init__(
@@ -85,7 +93,7 @@ class Intake:
         publisher: Publisher,
         reading: Reading,
         *,
-        recorder: Recorder,
+        recorder: SpanPipeline,
         meters: Meters,
         faults: FaultPoint,
         gate: Callable[[], bool] = lambda: True,
@@ -99,6 +107,9 @@ class Intake:
         self._meters = meters
         self._faults = faults
         self._marks: dict[Partition, LowWaterMark] = {}
+        self._finished: list[Record] = []
+        # (mark of the span pipeline, when to wait no longer, records finished before that mark), oldest first
+        self._leaving: deque[tuple[int, float, list[Record]]] = deque()
         self._room = asyncio.Event()
         self._open = 0
         self._background: set[asyncio.Task[None]] = set()
@@ -205,11 +216,27 @@ class Intake:
     def _finish(self, record: Record) -> None:
         self._open -= 1
         self._room.set()
-        # A partition that was revoked meanwhile has no mark any more: its new owner is given the record again.
-        if (mark := self._marks.get(record.partition)) is not None:
-            mark.finish(record.origin.offset)
+        self._finished.append(record)
+
+    def _let_go(self, *, at_once: bool = False) -> None:
+        """Let the offsets move past records whose spans have left this process.
+
+        A span that no row keeps (an HTTP call's, a repetition's) is lost with its process, and whoever was called hangs
+        in the air; unless the record comes again, is handled again, and its spans get the same ids again.
+        """
+        now = time.monotonic()
+        if self._finished:
+            self._leaving.append((self._recorder.mark(), now + _SEEN_S, self._finished))
+            self._finished = []
+        seen = self._recorder.exported_mark
+        while self._leaving and (at_once or self._leaving[0][0] <= seen or self._leaving[0][1] <= now):
+            for record in self._leaving.popleft()[2]:
+                # A partition that was revoked meanwhile has no mark any more: its new owner is given the record again.
+                if (mark := self._marks.get(record.partition)) is not None:
+                    mark.finish(record.origin.offset)
 
     async def _commit(self) -> None:
+        self._let_go()
         due = {
             partition: offset for partition, mark in self._marks.items() if (offset := mark.committable()) is not None
         }
@@ -241,6 +268,7 @@ class Intake:
     async def _drain(self, timeout_s: float, partitions: Collection[Partition] | None = None) -> None:
         deadline = time.monotonic() + timeout_s
         while time.monotonic() < deadline:
+            self._let_go(at_once=True)
             marks = self._marks.items()
             if not any(mark.open_records for p, mark in marks if partitions is None or p in partitions):
                 return
