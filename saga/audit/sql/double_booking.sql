@@ -13,15 +13,19 @@ GROUP BY property_id, room_id, night
 HAVING count(*) > 1;
 
 -- name: locks_overlap
--- what: two live locks on one room with a night in common
-SELECT a.booking_id AS saga_id,
-       format('room %s of %s is locked by %s for %s and by %s (booking %s) for %s at once', a.room_id, a.property_id,
-              a.reservation_id, a.stay, b.reservation_id, b.booking_id, b.stay) AS detail
-FROM {{locking}}.locks a
-JOIN {{locking}}.locks b
-  ON b.property_id = a.property_id AND b.room_id = a.room_id AND b.stay && a.stay
- AND b.reservation_id > a.reservation_id
-WHERE a.released_at IS NULL AND b.released_at IS NULL;
+-- what: a live lock that has a night in common with an earlier one on its room
+SELECT booking_id AS saga_id,
+       format('room %s of %s is locked by %s for %s, and by %s (booking %s) at once', room_id, property_id,
+              reservation_id, stay, earlier, earlier_booking) AS detail
+FROM (
+    SELECT booking_id, property_id, room_id, reservation_id, stay, lag(reservation_id) OVER room AS earlier,
+           lag(booking_id) OVER room AS earlier_booking,
+           max(upper(stay)) OVER (room ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS taken_until
+    FROM {{locking}}.locks
+    WHERE released_at IS NULL
+    WINDOW room AS (PARTITION BY property_id, room_id ORDER BY lower(stay), reservation_id)
+) AS live
+WHERE lower(stay) < taken_until;
 
 -- name: lock_on_sold_night
 -- what: a live lock on a night that another booking has bought (a walk-in may: the desk does not look at locks)
@@ -37,12 +41,15 @@ WHERE l.released_at IS NULL AND (l.expires_at IS NULL OR l.expires_at > now())
 GROUP BY l.booking_id, l.room_id, l.property_id, l.reservation_id, l.stay, n.booking_id;
 
 -- name: confirmed_twice
--- what: two confirmed sagas that were given the same room for a common night, by their own states
-SELECT a.id AS saga_id,
-       format('room %s of %s was given to it for %s to %s and to booking %s for %s to %s', a.room_id, a.property_id,
-              a.check_in, a.check_out, b.id, b.check_in, b.check_out) AS detail
-FROM told a
-JOIN told b
-  ON b.property_id = a.property_id AND b.room_id = a.room_id AND b.check_in < a.check_out AND a.check_in < b.check_out
- AND b.id > a.id
-WHERE a.status = 'CONFIRMED' AND b.status = 'CONFIRMED'
+-- what: a confirmed saga that was given a room which an earlier one has for a common night, by their own states
+SELECT id AS saga_id,
+       format('room %s of %s was given to it from %s to %s, but also to booking %s', room_id, property_id, check_in,
+              check_out, earlier) AS detail
+FROM (
+    SELECT id, property_id, room_id, check_in, check_out, lag(id) OVER room AS earlier,
+           max(check_out) OVER (room ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS taken_until
+    FROM told
+    WHERE status = 'CONFIRMED'
+    WINDOW room AS (PARTITION BY property_id, room_id ORDER BY check_in, id)
+) AS given
+WHERE check_in < taken_until
