@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -62,11 +62,15 @@ class Report:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What came of a job: the reply (None for events, which nobody waits on), its span, and rows to store with it."""
+    """What came of a job: the reply (None for events, which nobody waits on), its span, and rows to store with it.
+
+    ``tell`` is called once all of it is committed, to count it: what is rolled back and repeated must not count twice.
+    """
 
     reply: Message | None
     report: Report
     row: Any = None
+    tell: Callable[[], None] | None = None
 
 
 class AttemptFailed(TransientFailure):

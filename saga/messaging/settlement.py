@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 from saga.database import Connection
@@ -37,6 +37,7 @@ class Settled:
     deliveries: tuple[Delivery, ...]
     answered: Answered
     spans: tuple[SpanRecord, ...]
+    tell: Callable[[], None] | None = None
 
 
 class Raced(Exception):
@@ -90,7 +91,7 @@ class Settlement:
         )
         step = step_span(job, result.report, end_ns)
         process = first.span(self.intake.group, end_ns)
-        return Settled(deliveries, answered, (process,) if step is None else (process, step))
+        return Settled(deliveries, answered, (process,) if step is None else (process, step), result.tell)
 
     async def keep(self, connection: Connection, settled: Sequence[Settled]) -> int:
         """Remember ``settled`` in the open transaction; returns the batch number. Raises :class:`Raced`."""
@@ -112,6 +113,8 @@ class Settlement:
             for span in one.spans:
                 self._recorder.record(span)
             self.meters.processed(one.spans[0])
+            if one.tell is not None:
+                one.tell()
             self.joined(one.answered, one.deliveries[1:])
         self._heritage.handed_over(batch)
 
@@ -163,7 +166,9 @@ class Settlement:
                 for span in spans_from_json(answered.spans):
                     self._recorder.record(span)
                 continue
-            self._recorder.record(delivery.span(self.intake.group, end_ns, dropped="redelivery"))
+            process = delivery.span(self.intake.group, end_ns, dropped="redelivery")
+            self._recorder.record(process)
+            self.meters.processed(process)
         self.meters.redeliveries.add(len(deliveries), {names.DESTINATION: deliveries[0].record.origin.topic})
 
     def failed(self, deliveries: Sequence[Delivery], job: Job[Message], report: Report | None, error_type: str) -> None:

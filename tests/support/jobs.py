@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import date
 from typing import Any
 
@@ -32,7 +33,9 @@ def job(body: Message, command_id: str, *, attempt: int = 1, step: str = "step")
 async def carry_out(pool: asyncpg.Pool[asyncpg.Record], handler: BatchHandler, *jobs: Job[Any]) -> list[Result]:
     """One poll of ``jobs``, committed."""
     async with pool.acquire() as connection, connection.transaction():
-        return list(await handler.carry_out(connection, jobs))
+        results = list(await handler.carry_out(connection, jobs))
+    _told(results)
+    return results
 
 
 async def call(pool: asyncpg.Pool[asyncpg.Record], handler: CallHandler, one: Job[Any]) -> Result:
@@ -40,7 +43,14 @@ async def call(pool: asyncpg.Pool[asyncpg.Record], handler: CallHandler, one: Jo
     result = await handler.call(one)
     async with pool.acquire() as connection, connection.transaction():
         await handler.store(connection, [(one, result)])
+    _told([result])
     return result
+
+
+def _told(results: Sequence[Result]) -> None:
+    for result in results:
+        if result.tell is not None:
+            result.tell()
 
 
 class Measured:

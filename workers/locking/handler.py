@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from opentelemetry.metrics import Counter
@@ -77,8 +78,8 @@ class LockHandler:
             attributes[at.LOCK_UNDONE] = True
             refused = LockRefused(booking_id=asked.booking_id, reservation_id=asked.reservation_id, reason="undone")
             return Result(refused, Report(_ACQUIRE, attributes))
-        self._contentions.add(1, {"reason": grant.reason})
-        return Result(_refusal(asked, grant), _contention(attributes, grant))
+        tell = partial(self._contentions.add, 1, {"reason": grant.reason})
+        return Result(_refusal(asked, grant), _contention(attributes, grant), tell=tell)
 
 
 def _refusal(asked: AcquireLock, grant: Contended) -> LockRefused:

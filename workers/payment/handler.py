@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from opentelemetry.metrics import Counter, Histogram
@@ -161,18 +162,18 @@ class PaymentHandler:
         if isinstance(outcome, Voided):
             return Result(PaymentDeclined(booking_id=asked.booking_id, reason=UNDONE), story.report())
         reason = outcome.reason[:MAX_REASON]
-        self._declines.add(1, {"reason": reason})
+        tell = partial(self._declines.add, 1, {"reason": reason})
         story.happened(at.DECLINED, {at.DECLINE_REASON: reason})
         declined = PaymentDeclined(booking_id=asked.booking_id, reason=reason)
         if isinstance(outcome, Rejected):
             # Not the card's bank but the provider: the order itself is wrong, and somebody should look at it.
             report = story.report(f"the payment provider rejects the order: {reason}", "payment_rejected")
-            return Result(declined, report, ChargeEntry(job.id, asked, "rejected", reason=reason))
+            return Result(declined, report, ChargeEntry(job.id, asked, "rejected", reason=reason), tell)
         story.add(at.TRANSACTION_ID, outcome.transaction_id)
         story.add(at.CARD_LAST_FOUR, outcome.card_last_four)
         last_four = outcome.card_last_four or asked.card_last_four
         entry = ChargeEntry(job.id, asked, "declined", outcome.transaction_id or None, last_four, reason)
-        return Result(declined, story.report(), entry)
+        return Result(declined, story.report(), entry, tell)
 
     async def _refund(self, job: Job[RefundPayment]) -> Result:
         asked = job.body
