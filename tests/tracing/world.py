@@ -51,7 +51,7 @@ class Record:
 
     def texts(self, name: str) -> list[str]:
         """The values of every header called ``name``."""
-        return [value.decode() for header, value in self.headers if header == name]
+        return [value.decode("utf-8", "replace") for header, value in self.headers if header == name]
 
     def text(self, name: str) -> str:
         """The value of the only header called ``name``."""
@@ -109,6 +109,7 @@ class World:
         self.pool = pool
         self.schemas = Schemas(settings.schema_prefix)
         self._producer = AIOKafkaProducer(bootstrap_servers=settings.brokers, acks="all")
+        self._published: set[tuple[str, int, int]] = set()
         self._hotels = {
             rooms: iter([f"hotel-{rooms}-{number:02d}" for number in range(1, count + 1)])
             for rooms, count in _ROOMS.items()
@@ -184,7 +185,12 @@ class World:
         place = await self._producer.send_and_wait(
             self.topic(topic), value, key, headers=list(headers), partition=partition
         )
+        self._published.add((topic, place.partition, place.offset))
         return place.partition, place.offset
+
+    def is_ours(self, record: Record) -> bool:
+        """Whether a test has written it, and none of the roles."""
+        return (record.topic, record.partition, record.offset) in self._published
 
     # --- interfering ----------------------------------------------------------------------------------------------
 
