@@ -20,7 +20,7 @@ from saga.messaging.inbox import Answered
 from saga.messaging.intake import Delivery
 from saga.messaging.job import AttemptFailed, CallHandler, Job, Result
 from saga.messaging.settlement import Raced, Settled, Settlement
-from saga.telemetry.scope import step_scope
+from saga.telemetry.scope import call_series, step_scope
 
 _log = logging.getLogger(__name__)
 
@@ -100,7 +100,7 @@ class CallWorker:
         try:
             async with self._window:
                 job = Job(delivery.envelope, delivery.envelope.body, time.time_ns(), self._settlement.role)
-                with step_scope(job.span_context, delivery.envelope.baggage, f"{job.id}:{job.attempt}"):
+                with step_scope(job.span_context, delivery.envelope.baggage, call_series(job.id, job.attempt)):
                     result = await self._handler.call(job)
             settled = self._settlement.settle((delivery,), job, result)
             answered = await self._committing((job, result, settled))

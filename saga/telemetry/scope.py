@@ -41,7 +41,17 @@ class ScopedIdGenerator(RandomIdGenerator):
         if series is None:
             return super().generate_span_id()
         series.made += 1
-        return derive_span_id(series.seed, str(series.made), "inner")
+        return call_span_id(series.seed, series.made)
+
+
+def call_series(command_id: str, attempt: int) -> str:
+    """The seed from which the spans of the calls that an attempt at a command makes get their ids."""
+    return f"{command_id}:{attempt}"
+
+
+def call_span_id(series: str, number: int) -> int:
+    """The id of the n-th of those spans, from 1."""
+    return derive_span_id(series, str(number), "inner")
 
 
 def to_otel(context: SpanContext) -> trace.SpanContext:

@@ -10,6 +10,7 @@ import pytest
 from saga.audit.wholeness import Expected, Family, problems
 from saga.engine.narration import closing_spans, step_span_id
 from saga.engine.state import Run, State
+from saga.telemetry.scope import call_series, call_span_id
 from saga.telemetry.spans import SpanContext, SpanRecord
 from saga.traces.model import Trace, TraceLink, TraceSpan
 from tests.support.bookings import UNDO_REPLIES, a_booking, cancellation, forward
@@ -144,6 +145,16 @@ def test_a_retry_that_came_too_late_to_count_is_seen_and_no_second_step() -> Non
     assert judge(story, lambda s: s, retry) == []
     claimed = replace(retry, span_id=step_span_id("somebody-else.1", 2))
     assert judge(story, lambda s: s, claimed) == ["1 more spans called booking.check_availability than committed steps"]
+
+
+def test_the_other_side_of_a_call_that_was_cut_off_and_not_made_again_is_no_orphan() -> None:
+    story = confirmed()
+    step = next(received(span) for _, span in records(story) if span.name == "booking.check_availability")
+    lost = call_span_id(call_series(story.saga.runs[0].command_id, 1), 2)
+    server = replace(step, span_id=77, parent_id=lost, name="GET /v1/charges", kind="server", attributes={})
+    assert judge(story, lambda s: s, server) == []
+    for span in (replace(server, parent_id=lost ^ 1), replace(server, kind="internal")):
+        assert judge(story, lambda s: s, span) == [f"1 spans have a parent that is missing: {span.name} (test)"]
 
 
 def test_a_rollback_of_what_was_not_rolled_back_is_named() -> None:
