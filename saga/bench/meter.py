@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import psutil
 from opentelemetry.proto.trace.v1.trace_pb2 import ScopeSpans
 
+from saga.bench import server
 from saga.database import Schemas, Statements
 
 if TYPE_CHECKING:
@@ -37,27 +38,34 @@ class Reading:
     records: Mapping[str, int]
     writes: int
     wal_bytes: int
+    own_s: float = 0.0
+    machine_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class Spent:
-    """What lies between two readings. ``cpu_s`` is of our Python processes, ``servers_s`` of broker and database."""
+    """What lies between two readings. ``cpu_s`` is of our Python processes, ``servers_s`` of broker and database;
+    ``elsewhere`` is how many cores were busy with what has nothing to do with us."""
 
     cpu_s: Mapping[str, float]
     servers_s: Mapping[str, float]
     records: Mapping[str, int]
     writes: int
     wal_bytes: int
+    elsewhere: float = 0.0
 
     @classmethod
     def between(cls, before: Reading, after: Reading) -> Spent:
         """The difference. A process that was not there before has spent all it has; one that is gone counts nothing."""
+        cpu_s, servers_s = _difference(before.cpu_s, after.cpu_s), _difference(before.servers_s, after.servers_s)
+        ours = sum(cpu_s.values()) + sum(servers_s.values()) + after.own_s - before.own_s
         return cls(
-            _difference(before.cpu_s, after.cpu_s),
-            _difference(before.servers_s, after.servers_s),
+            cpu_s,
+            servers_s,
             {topic: count - before.records.get(topic, 0) for topic, count in after.records.items()},
             after.writes - before.writes,
             after.wal_bytes - before.wal_bytes,
+            max(0.0, after.machine_s - before.machine_s - ours) / ((after.at - before.at) or 1.0),
         )
 
 
@@ -107,6 +115,8 @@ class Meter:
             await self._observer.end_offsets(self._topics),
             position["writes"],
             position["wal_bytes"],
+            time.process_time(),
+            _machine_s(),
         )
 
     async def settle(self) -> Reading:
@@ -149,6 +159,17 @@ class Meter:
 
 def _difference(before: Mapping[str, float], after: Mapping[str, float]) -> dict[str, float]:
     return {name: used - before.get(name, 0.0) for name, used in after.items()}
+
+
+def _machine_s() -> float:
+    """CPU seconds that all cores have been busy so far, by a hypervisor's other guests included.
+
+    0 where the cores counted are not those we may use, as in a container: then nobody can say.
+    """
+    if psutil.cpu_count() != server.cores():
+        return 0.0
+    times = psutil.cpu_times()
+    return sum(times) - sum(getattr(times, name, 0.0) for name in ("idle", "iowait", "guest", "guest_nice"))
 
 
 def _tree_cpu_s(pid: int) -> float:

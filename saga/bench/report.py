@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from saga.bench.observer import Ended
 
 _MIB = 1024 * 1024
+_BUSY = 0.1  # share of the cores that others may have without a word
 _SHOWN = 5  # violations
 
 
@@ -26,6 +27,7 @@ def as_json(measured: Measured) -> dict[str, Any]:
         "stack_reason": measured.why,
         "description": measured.description,
         "cores": measured.cores,
+        "cores_busy_elsewhere": _rounded(spent.elsewhere),
         "versions": dict(measured.versions),
         "durability": dict(measured.durability),
         "sagas": sagas,
@@ -147,6 +149,9 @@ def print_tables(told: dict[str, Any], console: Console) -> None:
     for name, used in told["server_cpu_ms_per_saga"].items():
         costs.add_row(f"({name})", f"{used:.2f}", "")
     console.print(costs)
+    if told["cores_busy_elsewhere"] > _BUSY * told["cores"]:
+        busy = f"{told['cores_busy_elsewhere']:g} of {told['cores']} cores were busy with something else meanwhile"
+        console.print(f"{busy}: rates and latencies say little about the saga", style="yellow")
     verdict = told["audit"]
     for violation in verdict["first"]:
         console.print(f"{violation['invariant']}: {violation['saga_id']}: {violation['detail']}", markup=False)

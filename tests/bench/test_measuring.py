@@ -45,6 +45,13 @@ def test_what_was_spent_is_the_difference_of_two_readings() -> None:
     assert spent.servers_s == {"kafka": 0.0}
 
 
+def test_what_others_did_meanwhile_is_what_nobody_of_us_did() -> None:
+    before = Reading(10.0, {"orchestrator": 1.0}, {}, {"kafka": 1.0}, {}, 0, 0, own_s=0.5, machine_s=100.0)
+    after = Reading(14.0, {"orchestrator": 3.0}, {}, {"kafka": 2.0}, {}, 0, 0, own_s=1.0, machine_s=107.5)
+    assert Spent.between(before, after).elsewhere == 1.0
+    assert Spent.between(before, before).elsewhere == 0.0
+
+
 COMMANDS = (topics.AVAILABILITY, topics.LOCKING, topics.PAYMENT, topics.CONFIRMATION)
 ONCE = dict.fromkeys((topics.REQUESTS, *COMMANDS, topics.EVENTS), 100) | {topics.REPLIES: 400}
 
