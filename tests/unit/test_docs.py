@@ -61,10 +61,8 @@ def expected_settings() -> Iterator[tuple[str, str]]:
     for name, field in Settings.model_fields.items():
         default = field.default
         plain = default.get_secret_value() if isinstance(default, SecretStr) else default
-        yield (
-            f"SAGA_{name.upper()}",
-            "" if plain is None else str(plain).lower() if plain in (True, False) else str(plain),
-        )
+        typed = "" if plain is None else str(plain).lower() if isinstance(plain, bool) else str(plain)
+        yield f"SAGA_{name.upper()}", typed
 
 
 def test_every_setting_is_in_the_tables_with_its_default() -> None:
