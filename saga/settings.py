@@ -5,6 +5,7 @@ Secrets are read from the environment or from files and are never printed: they 
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from pydantic import Field, SecretStr
@@ -15,7 +16,12 @@ class Settings(BaseSettings):
     """One environment of the saga. Every field is ``SAGA_<FIELD>`` in the environment."""
 
     model_config = SettingsConfigDict(
-        env_prefix="SAGA_", env_ignore_empty=True, frozen=True, secrets_dir=None, extra="ignore"
+        env_prefix="SAGA_",
+        env_ignore_empty=True,
+        frozen=True,
+        # A folder of files named like the variables (saga_database_url), as orchestrators mount secrets.
+        secrets_dir=os.environ.get("SAGA_SECRETS_DIR") or None,
+        extra="ignore",
     )
 
     # Addresses

@@ -143,7 +143,7 @@ def _undos(name: str, state: State, trace: Trace) -> Iterator[str]:
 
 
 def _links_to(span: TraceSpan, undone: Run, trace: Trace) -> bool:
-    target = step_span_id(undone.command_id, undone.attempt)
+    target = step_span_id(undone.command_id, undone.seen_attempt)
     linked = any(link.span_id == target and link.trace_id == trace.trace_id for link in span.links)
     # Where nobody knows whether the step ever ran there may be nothing at the other end of the link.
     return linked and (undone.outcome is not Outcome.DONE or target in trace.by_id)

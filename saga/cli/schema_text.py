@@ -74,6 +74,8 @@ def kcat(cls: type[Message], settings: Settings) -> str | None:
     reach = ["-b", settings.brokers, *_security(settings), "-t", settings.topic_prefix + channel.topic]
     if "anyone" in channel.senders:
         body = _upcoming(example(cls.type_name())).model_dump_json(exclude_none=True)
+        # The partitioner of the saga's own clients: a cancellation must land behind the request it is about.
+        reach += ["-X", "topic.partitioner=murmur2_random"]
         send = ["kcat", "-P", *reach, "-k", BOOKING_ID, "-H", f"ce_type={cls.type_name()}"]
         return f"printf '%s\\n' {shlex.quote(body)} |\n  {shlex.join(send)}"
     if "anyone" in channel.receivers:

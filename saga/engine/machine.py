@@ -119,7 +119,7 @@ def _reply(definition: Definition[Any], state: State, message: Envelope, now_us:
         return Decision(Verdict.STALE, state, facts=(Dropped("unexpected_reply"),))
     state = state.but(last_message_id=message.id, epoch=state.epoch + 1)
     # The reply says which attempt did the work: its span is the one an undo links to.
-    run = run.but(attempt=headers.attempt, ended_us=now_us)
+    run = run.but(attempt=headers.attempt, answered=headers.attempt, ended_us=now_us)
     if run.undoes is not None:
         return _undone(definition, state, run, now_us)
     assert answer_to is not None
@@ -334,7 +334,9 @@ def _as_confirmed_by(message: Envelope, state: State) -> State | None:
         return None
     if (headers.command_id, headers.epoch) != (last.command_id, last.epoch):
         return None
-    return state.but(status=Status.CONFIRMED, epoch=state.undos[0].epoch - 1, undos=(), rollback=None)
+    # The cancellation came one epoch later; with nothing to undo it also was the last.
+    cancelled_in = state.undos[0].epoch if state.undos else state.epoch
+    return state.but(status=Status.CONFIRMED, epoch=cancelled_in - 1, undos=(), rollback=None)
 
 
 def _say_again(definition: Definition[Any], state: State, verdict: Verdict, *, said: State | None = None) -> Decision:

@@ -56,7 +56,7 @@ def _command(definition: Definition[Any], state: State, run: Run) -> Outgoing:
         assert step.undo is not None
         assert state.rollback_context is not None
         undone = next(done for done in state.runs if done.command_id == run.undoes)
-        undoes = state.trace.root().child(step_span_id(undone.command_id, undone.attempt))
+        undoes = state.trace.root().child(step_span_id(undone.command_id, undone.seen_attempt))
         parent, topic = state.rollback_context, step.undo.topic
         body = step.undo.build(data, CommandRef(state.id, run.command_id, run.undoes))
     headers = SagaHeaders(run.epoch, step.name, run.attempt, run.command_id, parent, undoes)

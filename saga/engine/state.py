@@ -69,6 +69,13 @@ class Run(_Frozen):
     outcome: Outcome = Outcome.PENDING
     ended_us: int = 0
     undoes: str | None = None
+    answered: int = 0
+    """The attempt that the reply was about; 0: no reply came."""
+
+    @property
+    def seen_attempt(self) -> int:
+        """The attempt whose span tells of this run: the one answered, else the first, which any later one joins."""
+        return self.answered or 1
 
 
 class Timer(_Frozen):

@@ -30,7 +30,7 @@ from saga.orchestrator.memory import Recollection
 from saga.orchestrator.metrics import count
 from saga.store.store import Alarm, Applied, Loaded, Move, Store
 from saga.telemetry import names
-from saga.telemetry.messaging import process_context, send_span
+from saga.telemetry.messaging import Origin, process_context, send_span
 from saga.telemetry.setup import Telemetry
 from saga.telemetry.spans import SpanRecord
 
@@ -54,6 +54,8 @@ class _Work:
     all_applied: bool = True
     repeated: list[str] = field(default_factory=list)
     """The topics of inputs that had been applied before."""
+    dropped: list[tuple[Origin, SpanRecord, Decision]] = field(default_factory=list)
+    """Records that changed nothing, each with the span and the decision that say so."""
     rejected: list[tuple[Delivery, str, str]] = field(default_factory=list)
     """Deliveries for the dead-letter topic, each with cause and detail."""
 
@@ -138,6 +140,7 @@ class Orchestrator:
                     self._faults.reach("before_commit")
                     applied = [one for i, work in works.items() if i not in again for one in work.applied]
                     again |= await self._save(connection, moves, applied, batch)
+                await self._recognise(connection, [work for i, work in works.items() if i not in again])
             if moves:
                 self._faults.reach("after_commit")
         self._seen(work for saga_id, work in works.items() if saga_id not in again)
@@ -178,6 +181,22 @@ class Orchestrator:
             _log.info("%d sagas had moved on; deciding about them again", conflicts)
         return lost
 
+    async def _recognise(self, connection: Connection, works: Sequence[_Work]) -> None:
+        """What changed nothing is a stray, or it was applied before and is delivered again, after a crash for example:
+        then it was handled once, as its span of that time says, and no second one is to contradict it."""
+        dropped = [(work, *one) for work in works for one in work.dropped]
+        if not dropped:
+            return
+        before = await self._store.applied(
+            connection, [(work.loaded.saga_id, origin) for work, origin, _, _ in dropped]
+        )
+        for work, origin, seen, decision in dropped:
+            if origin in before:
+                work.repeated.append(origin.topic)
+            else:
+                work.spans.append(seen)
+                work.decisions.append(decision)
+
     def _decide(self, work: _Work, delivery: Delivery) -> None:
         current = work.current
         try:
@@ -201,6 +220,9 @@ class Orchestrator:
             context = process_context(root, delivery.envelope.id, self._intake.group, delivery.record.origin)
             delivery = replace(delivery, parent=root, context=context)
         seen = delivery.span(self._intake.group, time.time_ns(), dropped=dropped)
+        if dropped is not None:
+            work.dropped.append((delivery.record.origin, seen, decision))
+            return
         spans = (seen, *decision.spans)
         work.spans += spans
         work.decisions.append(decision)

@@ -42,11 +42,13 @@ async def run(runtime: Runtime) -> None:
     exporters = Statements.load("saga.messaging", "sql/exporters.sql", schemas)
     heritage = Heritage(pool, exporters, store.sql["unexported"], runtime.role, telemetry)
     requests = frozenset({DEFINITION.starts_on, DEFINITION.cancels_on})
+    # A running saga finishes on the version it started with, so the replies of every version are understood.
+    replies = frozenset(reply for version in DEFINITIONS.values() for reply in version.replies)
     reading = Reading(
-        requests | DEFINITION.replies,
+        requests | replies,
         untrusted=frozenset({REQUESTS}),
         gated=frozenset({REQUESTS}),
-        by_topic={REQUESTS: requests, REPLIES: DEFINITION.replies},
+        by_topic={REQUESTS: requests, REPLIES: replies},
     )
     admission = Admission(settings.live_sagas)
     helpers: set[asyncio.Task[None]] = set()

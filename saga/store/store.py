@@ -156,6 +156,17 @@ class Store:
         """The last words of these sagas are out."""
         await connection.execute(self.sql["settle"], list(saga_ids))
 
+    async def applied(self, connection: Connection, records: Sequence[tuple[str, Origin]]) -> set[Origin]:
+        """Which of ``records`` (each with the id of its saga) have been applied."""
+        rows = await connection.fetch(
+            self.sql["applied"],
+            [saga_id for saga_id, _ in records],
+            [origin.topic for _, origin in records],
+            [origin.partition for _, origin in records],
+            [origin.offset for _, origin in records],
+        )
+        return {Origin(*row) for row in rows}
+
     async def counts(self, connection: Connection) -> dict[str, int]:
         """How many sagas wait for somebody, by status."""
         return {row["status"]: row["count"] for row in await connection.fetch(self.sql["counts"])}

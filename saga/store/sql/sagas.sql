@@ -68,6 +68,13 @@ WHERE s.id = n.id AND s.epoch = n.epoch;
 UPDATE {{saga}}.sagas SET wake_us = NULL
 WHERE id = ANY($1::text[]) AND status NOT IN ('RUNNING', 'COMPENSATING');
 
+-- name: applied
+-- what: which of these records have been applied to these sagas
+SELECT h.origin_topic, h.origin_partition, h.origin_offset
+FROM unnest($1::text[], $2::text[], $3::int[], $4::bigint[]) AS asked(saga_id, topic, number, place)
+JOIN {{saga}}.history h ON h.saga_id = asked.saga_id AND h.origin_topic = asked.topic
+                       AND h.origin_partition = asked.number AND h.origin_offset = asked.place;
+
 -- name: counts
 -- what: how many sagas wait for somebody, by status
 SELECT status, count(*)::int AS count

@@ -192,12 +192,12 @@ def test_an_undo_links_to_the_attempt_that_did_the_work() -> None:
     assert headers.undoes.span_id == step_span_id("bk-1.process_payment.1", 2)
 
 
-def test_an_undo_of_a_step_without_a_reply_links_to_its_last_attempt() -> None:
+def test_an_undo_of_a_step_without_a_reply_links_to_the_first_attempt_which_later_ones_join() -> None:
     story = traced().when(offers("101"), NEXT_ATTEMPT, cancellation())
     headers = story.latest(ReleaseLock).envelope.saga
     assert headers is not None
     assert headers.undoes is not None
-    assert headers.undoes.span_id == step_span_id("bk-1.acquire_lock.1", 2)
+    assert headers.undoes.span_id == step_span_id("bk-1.acquire_lock.1", 1)
 
 
 def test_every_message_has_its_own_send_span() -> None:
