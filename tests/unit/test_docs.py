@@ -33,7 +33,7 @@ DECISIONS = sorted((DOCS / "decisions").glob("[0-9]*.md"))
 EVERY_PAGE = [*PAGES, *DECISIONS, DOCS / "decisions" / "README.md"]
 
 # Read by one part each, outside the settings that all share.
-ALONE = {"SAGA_HOME", "SAGA_STACK", "SAGA_REQUIRE", "SAGA_READY_FILE"}
+ALONE = {"SAGA_HOME", "SAGA_STACK", "SAGA_REQUIRE", "SAGA_READY_FILE", "SAGA_SECRETS_DIR"}
 GROUPS: dict[str, type[BaseModel]] = {"SAGA_GATEWAY_": GatewayPolicy, "SAGA_PROVIDER_FAULT_": Faults}
 
 _FENCE = re.compile(r"^```(?P<language>\w*)\n(?P<code>.*?)^```$", re.MULTILINE | re.DOTALL)
