@@ -8,6 +8,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import asyncpg
@@ -30,6 +31,7 @@ _Answer = tuple[Answered, tuple[Delivery, ...]]
 class CallWorker:
     """The calling kind of worker. ``window`` bounds the calls under way. ``repeatable`` says that calling again under
     the same id does no harm at all, so that the inbox need not be read before each call: it has the last word anyway.
+    ``stores`` False: the handler has nothing to store, so the inbox row needs no transaction around it.
     """
 
     def __init__(
@@ -40,7 +42,9 @@ class CallWorker:
         *,
         window: int,
         repeatable: bool = False,
+        stores: bool = True,
     ) -> None:
+        self._stores = stores
         self._repeatable = repeatable
         self._handler = handler
         self._pool = pool
@@ -144,7 +148,7 @@ class CallWorker:
         settlement = self._settlement
         batch = 0
         try:
-            async with self._pool.acquire() as connection, connection.transaction():
+            async with self._pool.acquire() as connection, connection.transaction() if self._stores else nullcontext():
                 # A zombie may have been first; then its answer stands and ours is dropped.
                 known: dict[str, Answered] = {}
                 if self._raced:

@@ -102,24 +102,31 @@ class Orchestrator:
         pause, from_memory = 0.05, True
         while by_saga:
             try:
-                works, again = await self._decide_and_save(by_saga, from_memory=from_memory)
+                by_saga = await self._handle(by_saga, from_memory=from_memory)
+                from_memory = False
             except LOST_CONNECTION as error:
                 _log.warning("repeating a batch in %.2f s: %s: %s", pause, type(error).__name__, error)
                 await asyncio.sleep(pause)
                 pause, from_memory = min(pause * 2, 5.0), False
-                continue
-            done = [delivery for saga_id in by_saga if saga_id not in again for delivery in by_saga[saga_id]]
-            if done:
-                await self._say_later([works[saga_id] for saga_id in by_saga if saga_id not in again], done)
-            by_saga = {saga_id: by_saga[saga_id] for saga_id in by_saga if saga_id in again}
-            from_memory = False
+
+    async def _handle(self, by_saga: dict[str, list[Delivery]], *, from_memory: bool) -> dict[str, list[Delivery]]:
+        """One attempt; returns what must be decided on again."""
+        async with self._committing:
+            works, again, batch = await self._decide_and_save(by_saga, from_memory=from_memory)
+            saved = [works[saga_id] for saga_id in by_saga if saga_id not in again]
+            if saved:
+                await self._say_later(saved, [d for i in by_saga if i not in again for d in by_saga[i]])
+                await asyncio.sleep(0)  # a worker is waiting for the commands; nobody waits for the telemetry
+                self._seen(saved)
+            self._heritage.handed_over(batch)
+        return {saga_id: by_saga[saga_id] for saga_id in by_saga if saga_id in again}
 
     async def _decide_and_save(
         self, by_saga: dict[str, list[Delivery]], *, from_memory: bool
-    ) -> tuple[dict[str, _Work], set[str]]:
-        """Every saga's work, and the sagas that must be decided on again with what the database says."""
+    ) -> tuple[dict[str, _Work], set[str], int]:
+        """Every saga's work, the sagas that must be decided on again with what the database says, and the batch."""
         with suppress_instrumentation():
-            async with self._committing, self._pool.acquire() as connection:
+            async with self._pool.acquire() as connection:
                 loaded = self._presume(by_saga) if from_memory else {}
                 if missing := [saga_id for saga_id in by_saga if saga_id not in loaded]:
                     loaded |= await self._store.load(connection, missing)
@@ -143,9 +150,7 @@ class Orchestrator:
                 await self._recognise(connection, [work for i, work in works.items() if i not in again])
             if moves:
                 self._faults.reach("after_commit")
-        self._seen(work for saga_id, work in works.items() if saga_id not in again)
-        self._heritage.handed_over(batch)
-        return works, again
+        return works, again, batch
 
     def _presume(self, by_saga: dict[str, list[Delivery]]) -> dict[str, Loaded]:
         """Those of the sagas that need not be read: saved here lately, or asked for just now and so presumably new."""
