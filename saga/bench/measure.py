@@ -135,11 +135,15 @@ async def _phases(
 
 
 async def _grow(stage: Stage, plan: Plan, phases: Phases, stored: int, progress: Progress) -> Growth:
-    """The same bookings per second again, by fresh processes as the first time, but with full tables."""
-    rows = await store_finished(stage, max(1, plan.stored - stored), progress)
+    """The same again, by fresh processes as the first time, but with full tables; ``stored`` is what they hold by now.
+
+    Each measurement is of the number stored when half of its own bookings are.
+    """
+    few = plan.warm + plan.sagas // 2
+    copies = max(1, plan.stored - stored - few)
+    rows = await store_finished(stage, copies, progress)
     progress("starting the roles again")
     await asyncio.to_thread(stage.start_roles)
     await phases.warm_up(plan.warm)
     after = await phases.saturate(f"all at once, with {plan.stored} sagas stored", plan.sagas)
-    few = plan.warm + plan.sagas // 2
-    return Growth((few, plan.stored + few), rows, after)
+    return Growth((few, stored + copies + few), rows, after)

@@ -107,6 +107,7 @@ def _growth(measured: Measured, growth: Growth | None) -> dict[str, Any] | None:
         "cpu_ms_per_saga": [_rounded(cpu_few), _rounded(cpu_many)],
         "database_cpu_ms_per_saga": [None if value is None else _rounded(value) for value in database],
         "sagas_per_s": [_rounded(few.ended.per_second), _rounded(many.ended.per_second)],
+        "cores_busy_elsewhere": [_rounded(few.spent.elsewhere), _rounded(many.spent.elsewhere)],
     }
 
 
