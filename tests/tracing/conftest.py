@@ -18,7 +18,7 @@ from tests.support.stacks import StartedStack, create_topics, delete_topics, dro
 from tests.tracing.world import TRACED_ROLES, World
 
 # Spans are exported as soon as they end; no command is sent twice because the machine was slow for a moment.
-QUICK_AND_PATIENT = {"OTEL_BSP_SCHEDULE_DELAY": "50", "SAGA_PACE": "4", "SAGA_LOG_LEVEL": "DEBUG"}
+QUICK_AND_PATIENT = {"OTEL_BSP_SCHEDULE_DELAY": "50", "SAGA_PACE": "30", "SAGA_LOG_LEVEL": "DEBUG"}
 
 
 @asynccontextmanager
@@ -51,4 +51,11 @@ async def running(
 async def world(stack: StartedStack, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World]:
     """Every role, running well; shared by all tests of this directory that leave it so."""
     async with running(stack, tmp_path_factory.mktemp("world"), QUICK_AND_PATIENT) as made:
+        yield made
+
+
+@pytest_asyncio.fixture(scope="session")
+async def troubled(stack: StartedStack, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World]:
+    """Every role, for tests that kill some of them, or start them in another way, and put them back."""
+    async with running(stack, tmp_path_factory.mktemp("troubled"), QUICK_AND_PATIENT) as made:
         yield made

@@ -23,16 +23,29 @@ _STEPS = {
 }
 UNDOS = {"acquire_lock": "release_lock", "process_payment": "refund_payment", "confirm": "restore_inventory"}
 
+_WHERE = frozenset({"messaging.destination.partition.id", "messaging.kafka.offset"})
+
 
 class Story:
     """Says what spans the booking ``key`` at ``hotel`` must have."""
 
-    def __init__(self, world: World, key: str, hotel: str, *, offers: int = 1, source: str = "web") -> None:
+    def __init__(
+        self,
+        world: World,
+        key: str,
+        hotel: str,
+        *,
+        offers: int = 1,
+        source: str = "web",
+        crashed: frozenset[str] = frozenset(),
+    ) -> None:
         self._world = world
         self.key = key
         self._hotel = hotel
         self._offers = offers
         self._source = source
+        # Where the record went is not known to whoever tells of a send for one who died before it could.
+        self._crashed = crashed
 
     # --- records --------------------------------------------------------------------------------------------------
 
@@ -41,12 +54,14 @@ class Story:
     ) -> Node:
         """``send T`` with the handling of that record by each of its readers under it."""
         again = {"saga.attempt": attempt} if attempt > 1 else {}
+        optional = _WHERE if sender in self._crashed else frozenset[str]()
         return Node(
             f"send {self._world.topic(topic)}",
             "producer",
             sender,
             self._message(topic, "send", message_id) | again,
             received,
+            optional=optional,
         )
 
     def processed(
@@ -152,8 +167,8 @@ class Story:
 
     # --- steps ----------------------------------------------------------------------------------------------------
 
-    def checked(self) -> Node:
-        """``booking.check_availability``, which asks the pricing engine once."""
+    def checked(self, *calls: Node) -> Node:
+        """``booking.check_availability``, which asks the pricing engine once (or as in ``calls``)."""
         attributes: dict[str, object] = {
             "booking.id": self.key,
             "booking.check_in": CHECK_IN.isoformat(),
@@ -162,8 +177,8 @@ class Story:
             "booking.property_id": self._hotel,
             "booking.available_count": self._offers,
         }
-        priced = self.http("availability", "pricing", "POST", "/v1/quotes", 200)
-        return Node("booking.check_availability", "internal", "availability", attributes, (priced,))
+        priced = calls or (self.http("availability", "pricing", "POST", "/v1/quotes", 200),)
+        return Node("booking.check_availability", "internal", "availability", attributes, priced)
 
     def locked(self, number: int = 1, *, attempt: int = 1) -> Node:
         """``booking.acquire_lock`` that got the room."""
@@ -323,6 +338,11 @@ class Story:
         return attributes | ({"saga.attempt": attempt} if attempt > 1 else {})
 
     # --- whole bookings -------------------------------------------------------------------------------------------
+
+    def cut_off(self, call: Node, again: Node) -> Node:
+        """A call that was made ``again`` by a process whose predecessor was killed over it: one call of one step, which
+        the other side has served twice. (What the caller saw is what it saw last.)"""
+        return replace(again, children=(*call.children, *again.children))
 
     def until_locked(self) -> tuple[Node, ...]:
         """Everything up to the lock, which was had at once."""
