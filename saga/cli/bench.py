@@ -54,7 +54,7 @@ def command(
 ) -> int:
     """Measure throughput, latency and cost per saga on a fresh stack, every booking traced and durable.
 
-    Takes about a minute with the defaults; --stored 100000 adds some more.
+    Takes two or three minutes with the defaults, half of it for the pump; --stored 100000 adds four or five.
     """
     from saga.bench import report
     from saga.bench.measure import measure
