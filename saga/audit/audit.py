@@ -31,7 +31,7 @@ async def audit(settings: Settings, options: AuditOptions | None = None, progres
     answer, and :class:`saga.errors.SagaError` when there are no tables to audit.
     """
     options = options or AuditOptions()
-    pool = await connect_pool(settings, role="audit", min_size=1, max_size=3)
+    pool = await connect_pool(settings, role="audit", min_size=1, max_size=3, reads_widely=True)
     try:
         return await _audit(settings, options, progress, pool)
     except (OSError, asyncpg.PostgresConnectionError, asyncpg.InterfaceError) as error:

@@ -86,7 +86,7 @@ def measure(plan: Plan, stack: str | None, progress: Progress) -> Measured:
 
 
 async def _measure(stage: Stage, plan: Plan, progress: Progress) -> Measured:
-    async with await connect_pool(stage.settings, role="bench", min_size=1, max_size=2) as pool:
+    async with await connect_pool(stage.settings, role="bench", min_size=1, max_size=2, reads_widely=True) as pool:
         counter = RowCounter(stage, pool)
         rows_before = await counter.read()
         async with _phases(stage, plan, pool, progress) as phases:

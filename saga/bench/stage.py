@@ -119,7 +119,7 @@ async def _clear(settings: Settings) -> None:
     assert settings.topic_prefix
     assert settings.schema_prefix, "without prefixes this would be somebody else's"
     sql = Statements.load("saga.bench", "sql/stored.sql", Schemas(settings.schema_prefix))
-    async with await connect_pool(settings, role="bench", max_size=1) as pool:
+    async with await connect_pool(settings, role="bench", max_size=1, reads_widely=True) as pool:
         await pool.execute(sql["define_clear"])
         await pool.execute(sql["clear"], settings.schema_prefix)
     options = client_options(settings, "bench-admin")

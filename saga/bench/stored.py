@@ -25,7 +25,7 @@ async def store_finished(stage: Stage, sagas: int, progress: Progress) -> int:
     sql = Statements.load("saga.bench", "sql/stored.sql", schemas)
     kept = [schemas.name(owner) for owner in owners() if owner != "traces"]  # traces are forgotten in time anyway
     async with (
-        await connect_pool(stage.settings, role="bench", max_size=1) as pool,
+        await connect_pool(stage.settings, role="bench", max_size=1, reads_widely=True) as pool,
         pool.acquire() as connection,
     ):
         await connection.execute(sql["templates"])

@@ -44,17 +44,29 @@ class _Connection(asyncpg.Connection):
             raise _lost(error) from error
 
 
+_BY_KEY = {
+    # Our statements are few and take arrays: planning each anew costs more than running it.
+    "plan_cache_mode": "force_generic_plan",
+    # A plan made while a table is empty reads all of it, and would be kept while the table grows to a million rows.
+    "enable_seqscan": "off",
+    "enable_hashjoin": "off",
+    "enable_mergejoin": "off",
+}
+"""For roles, all of whose statements look rows up by key."""
+
+
 def _lost(error: Exception) -> asyncpg.InterfaceError:
     return asyncpg.InterfaceError(f"the connection is being closed by the server ({error})")
 
 
 async def connect_pool(
-    settings: Settings, *, role: str, min_size: int = 1, max_size: int = 4
+    settings: Settings, *, role: str, min_size: int = 1, max_size: int = 4, reads_widely: bool = False
 ) -> asyncpg.Pool[asyncpg.Record]:
     """Open a pool whose sessions carry ``role`` as their application name.
 
     A session that stops in mid-transaction (a process that was suspended) gives its locks back after ten seconds.
-    Raises :class:`DatabaseUnreachable`.
+    ``reads_widely``: the planner decides by the tables' sizes, for those who read whole tables; everybody else looks
+    rows up by key. Raises :class:`DatabaseUnreachable`.
     """
     try:
         return await asyncpg.create_pool(
@@ -68,8 +80,7 @@ async def connect_pool(
                 "application_name": f"booking-saga-{role}",
                 "idle_in_transaction_session_timeout": "10000",
                 "jit": "off",
-                # Our statements are few and take arrays: planning each anew costs more than running it.
-                "plan_cache_mode": "force_generic_plan",
+                **({} if reads_widely else _BY_KEY),
             },
         )
     except (OSError, TimeoutError, asyncpg.PostgresError) as error:

@@ -203,7 +203,7 @@ class Reader:
 @asynccontextmanager
 async def open_reader(settings: Settings, *, role: str = "reader") -> AsyncIterator[Reader]:
     """A reader with connections of its own. Raises :class:`DatabaseUnreachable`."""
-    pool = await connect_pool(settings, role=role, min_size=1, max_size=2)
+    pool = await connect_pool(settings, role=role, min_size=1, max_size=2, reads_widely=True)
     try:
         yield Reader(pool, settings.schema_prefix)
     finally:
