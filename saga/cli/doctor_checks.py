@@ -121,7 +121,9 @@ async def check_database(settings: Settings) -> Sequence[Finding]:
     from saga.database import connect_pool
 
     try:
-        pool = await asyncio.wait_for(connect_pool(settings, role="doctor", max_size=1, reads_widely=True), 2 * _TIMEOUT_S)
+        pool = await asyncio.wait_for(
+            connect_pool(settings, role="doctor", max_size=1, reads_widely=True), 2 * _TIMEOUT_S
+        )
     except TimeoutError:
         mend = "check SAGA_DATABASE_URL, or `saga up`"
         return [Finding("database", Verdict.UNREACHABLE, "PostgreSQL does not answer in time", mend)]

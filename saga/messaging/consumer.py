@@ -95,6 +95,7 @@ async def _run_worker(
             recorder=telemetry.spans,
             meters=telemetry.meters,
             faults=faults,
+            afterwards=telemetry.afterwards,
         )
         return await build(pool, settlement)
 
@@ -115,7 +116,7 @@ async def run_consumer(
     """Consume ``topics`` as the group named after the role until the runtime is stopping."""
     settings, telemetry = runtime.settings, runtime.telemetry
     await ensure_topics(settings, all_topics.ALL)
-    publisher = KafkaPublisher(settings, runtime.role, telemetry.spans, telemetry.meters)
+    publisher = KafkaPublisher(settings, runtime.role, telemetry.spans, telemetry.meters, telemetry.afterwards)
     subscription = KafkaSubscription(
         settings, runtime.role, f"{names.NAMESPACE}.{runtime.role}", topics, telemetry.meters
     )

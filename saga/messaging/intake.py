@@ -113,7 +113,7 @@ class Intake:
         self._room = asyncio.Event()
         self._open = 0
         self._background: set[asyncio.Task[None]] = set()
-        self._fatal: asyncio.Future[None] | None = None
+        self._polling: asyncio.Timeout | None = None
         subscription.on_revoked(self._give_up)
         self._topics = {reading.topic_prefix + topic for topic in reading.untrusted}
         self._expected = {reading.topic_prefix + topic: types for topic, types in reading.by_topic.items()}
@@ -126,6 +126,7 @@ class Intake:
     async def run(self, handle: Handle, stopping: asyncio.Event) -> None:
         """Feed ``handle`` until ``stopping`` is set; then wait for what is open, for a while, and commit."""
         committer = asyncio.create_task(self._commit_regularly())
+        watcher = asyncio.create_task(self._watch(stopping))
         try:
             while not stopping.is_set():
                 if self._open >= self._reading.max_open:
@@ -134,14 +135,30 @@ class Intake:
                     continue
                 if self._gated:
                     self._subscription.hold(self._gated, held=not self._gate())
-                records = await _poll(self._subscription, self._reading.batch_records, stopping)
+                records = await self._poll()
                 if records:
                     await self._take_in(records, handle)
             await self._drain(10.0)
         finally:
             committer.cancel()
-            await asyncio.wait({committer})
+            watcher.cancel()
+            await asyncio.wait({committer, watcher})
             await self._commit()
+
+    async def _poll(self) -> Sequence[Record]:
+        """Poll in this very task: a task of its own would let everything else that is ready go before its records."""
+        try:
+            async with asyncio.timeout(None) as self._polling:
+                return await self._subscription.poll(self._reading.batch_records, _POLL_MS)
+        except TimeoutError:
+            return []
+        finally:
+            self._polling = None
+
+    async def _watch(self, stopping: asyncio.Event) -> None:
+        await stopping.wait()
+        if self._polling is not None:
+            self._polling.reschedule(0)
 
     async def _take_in(self, records: Sequence[Record], handle: Handle) -> None:
         self._faults.reach("after_receive")
@@ -291,20 +308,6 @@ async def publish_persistently(publisher: Publisher, records: Sequence[Outbound]
             _log.warning("publishing %d records again in %.1f s: %s", len(records), pause, error)
             await asyncio.sleep(pause)
             pause = min(pause * 2, 5.0)
-
-
-async def _poll(subscription: Subscription, max_records: int, stopping: asyncio.Event) -> Sequence[Record]:
-    """Poll, but come back at once when ``stopping`` is set."""
-    poll = asyncio.ensure_future(subscription.poll(max_records, _POLL_MS))
-    stop = asyncio.ensure_future(stopping.wait())
-    try:
-        await asyncio.wait({poll, stop}, return_when=asyncio.FIRST_COMPLETED)
-        return poll.result() if poll.done() else []
-    finally:
-        for task in (poll, stop):
-            if not task.done():
-                task.cancel()
-                await asyncio.wait({task})
 
 
 async def _either(*waits: Awaitable[object], timeout_s: float) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRebalanceListener, TopicPartition
@@ -14,6 +15,7 @@ from aiokafka.helpers import create_ssl_context
 from saga.errors import BrokerUnreachable
 from saga.messaging.broker import OnRevoked, Outbound, Partition, Record
 from saga.telemetry import names
+from saga.telemetry.afterwards import at_once
 from saga.telemetry.instrumentation import our_own_send
 from saga.telemetry.messaging import Origin, send_span
 
@@ -56,13 +58,24 @@ def unreachable(settings: Settings, error: Exception) -> BrokerUnreachable:
 
 
 class KafkaPublisher:
-    """Writes records through one idempotent producer; a producer that has failed is replaced."""
+    """Writes records through one idempotent producer; a producer that has failed is replaced.
 
-    def __init__(self, settings: Settings, client_id: str, recorder: Recorder, meters: Meters) -> None:
+    ``afterwards`` may put off the telling; without it spans are recorded before :meth:`publish` returns.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        client_id: str,
+        recorder: Recorder,
+        meters: Meters,
+        afterwards: Callable[[Callable[[], None]], None] = at_once,
+    ) -> None:
         self._settings = settings
         self._client_id = client_id
         self._recorder = recorder
         self._meters = meters
+        self._afterwards = afterwards
         self._producer: AIOKafkaProducer | None = None
         # First come, first sent: two batches of one saga never overtake each other on their way to the broker.
         self._order = asyncio.Lock()
@@ -101,24 +114,27 @@ class KafkaPublisher:
                         break
         if acks:
             await asyncio.wait(acks)
-        failure = self._told(records, acks, start_ns) or failure
+        end_ns = time.time_ns()
+        failure = next((found for ack in acks if (found := _failed(ack)) is not None), failure)
+        self._afterwards(partial(self._tell, records, acks, start_ns, end_ns, failure))
         if failure is not None:
             if not isinstance(failure, MessageSizeTooLargeError):
                 await self._discard(producer)
             raise unreachable(self._settings, failure) from failure
 
-    def _told(
-        self, records: Sequence[Outbound], acks: Sequence[asyncio.Future[Any]], start_ns: int
-    ) -> Exception | None:
-        """Record a span per record and count them; the first failure, if there was one."""
-        end_ns = time.time_ns()
-        failure: Exception | None = None
+    def _tell(
+        self,
+        records: Sequence[Outbound],
+        acks: Sequence[asyncio.Future[Any]],
+        start_ns: int,
+        end_ns: int,
+        failure: Exception | None,
+    ) -> None:
+        """Record a span per record and count them."""
         sent: dict[str, int] = {}
         for record, ack in zip(records, acks, strict=False):
             error = asyncio.CancelledError() if ack.cancelled() else ack.exception()
             place = None if error is not None else ack.result()
-            if isinstance(error, Exception):
-                failure = failure or error
             sent[record.topic] = sent.get(record.topic, 0) + 1
             if record.context is None:
                 continue
@@ -141,7 +157,6 @@ class KafkaPublisher:
             attributes = _attributes(topic, "send", failure)
             self._meters.sent.add(count, attributes)
             self._meters.operation_duration.record((end_ns - start_ns) / 1e9, attributes)
-        return failure
 
     async def _connected(self) -> AIOKafkaProducer:
         if self._producer is None:
@@ -283,6 +298,11 @@ class KafkaSubscription(ConsumerRebalanceListener):  # type: ignore[misc]  # aio
     async def close(self) -> None:
         """See :class:`saga.messaging.broker.Subscription`."""
         await self._consumer.stop()
+
+
+def _failed(ack: asyncio.Future[Any]) -> Exception | None:
+    failure = None if ack.cancelled() else ack.exception()
+    return failure if isinstance(failure, Exception) else None
 
 
 def _membership(settings: Settings, group: str) -> dict[str, Any]:

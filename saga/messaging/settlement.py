@@ -11,6 +11,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from saga.database import Connection
 from saga.faults import FaultPoint
@@ -21,6 +22,7 @@ from saga.messaging.intake import Delivery, Intake, publish_persistently
 from saga.messaging.job import Job, Report, Result, step_span
 from saga.messaging.wire import encode
 from saga.telemetry import names
+from saga.telemetry.afterwards import at_once
 from saga.telemetry.codec import spans_from_json
 from saga.telemetry.messaging import send_span
 from saga.telemetry.meters import Meters
@@ -59,12 +61,14 @@ class Settlement:
         recorder: Recorder,
         meters: Meters,
         faults: FaultPoint,
+        afterwards: Callable[[Callable[[], None]], None] = at_once,
     ) -> None:
         self.role = role
         self.inbox = inbox
         self.faults = faults
         self.intake = intake
         self.meters = meters
+        self._afterwards = afterwards
         self._source = f"/{names.NAMESPACE}/{role}"
         self._heritage = heritage
         self._publisher = publisher
@@ -109,6 +113,9 @@ class Settlement:
     def committed(self, settled: Sequence[Settled], batch: int) -> None:
         """The transaction is committed: its spans may be seen."""
         self.faults.reach("after_commit")
+        self._afterwards(partial(self._tell, settled, batch))
+
+    def _tell(self, settled: Sequence[Settled], batch: int) -> None:
         for one in settled:
             for span in one.spans:
                 self._recorder.record(span)
@@ -124,6 +131,10 @@ class Settlement:
         outgoing = [out for answered, _ in answers if (out := answered.outgoing(self._source)) is not None]
         await publish_persistently(self._publisher, [encode(out, self._prefix) for out in outgoing])
         self.faults.reach("after_publish")
+        self._afterwards(partial(self._finish, answers))
+
+    def _finish(self, answers: Sequence[tuple[Answered, tuple[Delivery, ...]]]) -> None:
+        """After the telling: an offset waits for the spans that were handed over before its record was finished."""
         for _, deliveries in answers:
             for delivery in deliveries:
                 self.intake.finish(delivery)

@@ -9,8 +9,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Iterable, Sequence
+from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 import asyncpg
 from opentelemetry.instrumentation.utils import suppress_instrumentation
@@ -83,6 +84,7 @@ class Orchestrator:
         self._publisher = publisher
         self._intake = intake
         self._recorder = telemetry.spans
+        self._afterwards = telemetry.afterwards
         self._meters = telemetry.meters
         self._faults = faults
         self._admission = admission
@@ -114,11 +116,9 @@ class Orchestrator:
         async with self._committing:
             works, again, batch = await self._decide_and_save(by_saga, from_memory=from_memory)
             saved = [works[saga_id] for saga_id in by_saga if saga_id not in again]
+            self._saved(saved, batch)
             if saved:
                 await self._say_later(saved, [d for i in by_saga if i not in again for d in by_saga[i]])
-                await asyncio.sleep(0)  # a worker is waiting for the commands; nobody waits for the telemetry
-                self._seen(saved)
-            self._heritage.handed_over(batch)
         return {saga_id: by_saga[saga_id] for saga_id in by_saga if saga_id in again}
 
     async def _decide_and_save(
@@ -246,19 +246,25 @@ class Orchestrator:
                 )
             )
 
-    def _seen(self, works: Iterable[_Work]) -> None:
+    def _saved(self, works: Sequence[_Work], batch: int | None) -> None:
+        for work in works:
+            if (state := work.current.state) is not None:
+                self._admission.note(state.id, live=state.status.live)
+        self._afterwards(partial(self._tell, works, batch))
+
+    def _tell(self, works: Sequence[_Work], batch: int | None) -> None:
         """Saved: the spans and facts of ``works`` may be told."""
         for work in works:
             for span in work.spans:
                 self._recorder.record(span)
                 if span.kind == "consumer":
                     self._meters.processed(span)
-            if (state := work.current.state) is not None:
-                self._admission.note(state.id, live=state.status.live)
             for topic in work.repeated:
                 self._meters.redeliveries.add(1, {names.DESTINATION: topic})
             for decision in work.decisions:
                 count(self._meters, work.current.definition.name, decision.facts)
+        if batch is not None:
+            self._heritage.handed_over(batch)
 
     async def _say_later(self, works: Sequence[_Work], deliveries: Sequence[Delivery]) -> None:
         await self._room.acquire()
@@ -274,10 +280,15 @@ class Orchestrator:
             for delivery in deliveries:
                 if (entry := rejected.get(id(delivery))) is not None:
                     await self._intake.reject(*entry)
-                else:
-                    self._intake.finish(delivery)
+            done = [delivery for delivery in deliveries if id(delivery) not in rejected]
+            self._afterwards(partial(self._finish, done))
         finally:
             self._room.release()
+
+    def _finish(self, deliveries: Sequence[Delivery]) -> None:
+        """After the telling: an offset waits for the spans that were handed over before its record was finished."""
+        for delivery in deliveries:
+            self._intake.finish(delivery)
 
     def _spawn(self, work: Awaitable[None]) -> None:
         task = asyncio.ensure_future(work)
@@ -309,13 +320,11 @@ class Orchestrator:
                 for work in works:
                     self._tick(work)
                 moves = [move for work in works if (move := _move(work)) is not None]
-                if moves:
-                    batch = self._heritage.next_batch()
+                batch = self._heritage.next_batch() if moves else None
+                if batch is not None:
                     await self._save(connection, moves, [one for work in works for one in work.applied], batch)
                 await self._store.snooze(connection, [alarm for work in works if (alarm := _alarm(work)) is not None])
-        self._seen(works)
-        if moves:
-            self._heritage.handed_over(batch)
+            self._saved(works, batch)
         await publish_persistently(
             self._publisher, [encode(out, self._prefix) for w in works for d in w.decisions for out in d.emits]
         )

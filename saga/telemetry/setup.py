@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 from uuid import uuid4
@@ -17,6 +17,7 @@ from opentelemetry.sdk.trace import SpanLimits, TracerProvider
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 
 from saga.telemetry import names
+from saga.telemetry.afterwards import Afterwards
 from saga.telemetry.exporter import FastOTLPExporter
 from saga.telemetry.instrumentation import instrument
 from saga.telemetry.meters import Meters
@@ -40,9 +41,12 @@ class Telemetry:
     meters: Meters
     _tracers: TracerProvider
     _metrics: MeterProvider
+    afterwards: Afterwards = field(default_factory=Afterwards)
+    """Where this process puts off what nobody waits for."""
 
     async def flush(self, timeout_s: float = 10.0) -> bool:
         """Send every span handed over so far; False when the collector did not take them in time."""
+        self.afterwards.catch_up()
         return await asyncio.to_thread(self.spans.force_flush, int(timeout_s * 1000))
 
     def shutdown(self, timeout_s: float = 5.0) -> None:

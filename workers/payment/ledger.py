@@ -4,15 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
-from saga.coalescer import Coalescer
 from saga.database import Connection, Schemas, Statements
 from schemas.commands import ProcessPayment, RefundPayment
-from workers.patience import patiently
-
-if TYPE_CHECKING:
-    import asyncpg
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,13 +35,10 @@ class UndoEntry:
 
 
 class PaymentLedger:
-    """Reads and writes the ``payment`` schema."""
+    """Writes the ``payment`` schema."""
 
-    def __init__(self, pool: asyncpg.Pool[asyncpg.Record], schemas: Schemas) -> None:
-        self._pool = pool
+    def __init__(self, schemas: Schemas) -> None:
         self._sql = Statements.load("workers.payment", "sql/payments.sql", schemas)
-        self.is_undone: Coalescer[str, bool] = Coalescer(self._undone)
-        """Whether the undo of a payment command came first."""
 
     async def write(self, connection: Connection, charges: Sequence[ChargeEntry], undos: Sequence[UndoEntry]) -> None:
         """Write entries in the open transaction; writing one again changes nothing."""
@@ -77,8 +69,3 @@ class PaymentLedger:
                 [entry.refund_id for entry in undos],
                 [entry.refunded_minor for entry in undos],
             )
-
-    async def _undone(self, command_ids: Sequence[str]) -> list[bool]:
-        rows = await patiently(lambda: self._pool.fetch(self._sql["undone"], list(command_ids)))
-        undone = {row["command_id"] for row in rows}
-        return [command_id in undone for command_id in command_ids]

@@ -25,7 +25,7 @@ async def run(runtime: Runtime) -> None:
     ) as provider:
 
         async def make(pool: asyncpg.Pool[asyncpg.Record], schemas: Schemas) -> PaymentHandler:
-            ledger = PaymentLedger(pool, schemas)
+            ledger = PaymentLedger(schemas)
             return PaymentHandler(provider, ledger, durations=meters.gateway_duration, declines=meters.declines)
 
         await run_call_worker(

@@ -37,7 +37,7 @@ async def handler(
     async with HttpPaymentProvider(provider.url, settings.provider_api_key.get_secret_value(), PATIENCE) as gateway:
         yield PaymentHandler(
             gateway,
-            PaymentLedger(database, schemas),
+            PaymentLedger(schemas),
             durations=measured.meters.gateway_duration,
             declines=measured.meters.declines,
         )

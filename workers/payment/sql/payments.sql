@@ -1,7 +1,3 @@
--- name: undone
--- what: those of these payment commands whose undo came first
-SELECT command_id FROM {{payment}}.payments WHERE command_id = ANY ($1::text[]) AND undone_at IS NOT NULL;
-
 -- name: charged
 -- what: write what charges came to; one that is undone or decided already stays as it is, an unknown one is settled
 INSERT INTO {{payment}}.payments AS p
