@@ -8,7 +8,6 @@ import asyncio
 import logging
 import time
 from collections.abc import Sequence
-from contextlib import nullcontext
 from typing import Any
 
 import asyncpg
@@ -31,7 +30,6 @@ _Answer = tuple[Answered, tuple[Delivery, ...]]
 class CallWorker:
     """The calling kind of worker. ``window`` bounds the calls under way. ``repeatable`` says that calling again under
     the same id does no harm at all, so that the inbox need not be read before each call: it has the last word anyway.
-    ``stores`` False: the handler has nothing to store, so the inbox row needs no transaction around it.
     """
 
     def __init__(
@@ -42,9 +40,7 @@ class CallWorker:
         *,
         window: int,
         repeatable: bool = False,
-        stores: bool = True,
     ) -> None:
-        self._stores = stores
         self._repeatable = repeatable
         self._handler = handler
         self._pool = pool
@@ -148,15 +144,15 @@ class CallWorker:
         settlement = self._settlement
         batch = 0
         try:
-            async with self._pool.acquire() as connection, connection.transaction() if self._stores else nullcontext():
+            async with self._pool.acquire() as connection:
                 # A zombie may have been first; then its answer stands and ours is dropped.
                 known: dict[str, Answered] = {}
                 if self._raced:
                     known = await settlement.inbox.known(connection, [job.id for job, _, _ in done])
                 fresh = [one for one in done if one[0].id not in known]
                 if fresh:
-                    await self._handler.store(connection, [(job, result) for job, result, _ in fresh])
-                    batch = await settlement.keep(connection, [settled for _, _, settled in fresh])
+                    writes = self._handler.writes([(job, result) for job, result, _ in fresh])
+                    batch = await settlement.keep(connection, [settled for _, _, settled in fresh], writes)
         except BaseException:
             # Somebody was first, or nobody knows whether it committed: the repetition must look before it writes.
             self._raced = True

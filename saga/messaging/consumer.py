@@ -55,16 +55,13 @@ async def run_call_worker(
     make: Callable[[asyncpg.Pool[asyncpg.Record], Schemas], Awaitable[CallHandler]],
     handles: frozenset[type[Message]],
     repeatable: bool = False,
-    stores: bool = True,
 ) -> None:
-    """Run a worker that calls the outside world. ``make`` gets a pool of its own database sessions; ``repeatable`` and
-    ``stores``: see :class:`CallWorker`."""
+    """Run a worker that calls the outside world. ``make`` gets a pool of its own database sessions; ``repeatable``:
+    see :class:`CallWorker`."""
 
     async def build(pool: asyncpg.Pool[asyncpg.Record], settlement: Settlement) -> Handle:
         handler = await make(pool, Schemas(runtime.settings.schema_prefix))
-        return CallWorker(
-            handler, pool, settlement, window=runtime.settings.window, repeatable=repeatable, stores=stores
-        ).handle
+        return CallWorker(handler, pool, settlement, window=runtime.settings.window, repeatable=repeatable).handle
 
     await _run_worker(runtime, owner, topics, Reading(handles), build)
 

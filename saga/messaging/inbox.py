@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import asyncpg
 
 from saga.database import Connection, Schemas, Statements
+from saga.database.rows import as_rows
 from saga.engine.envelope import Envelope, Outgoing, SagaHeaders, outgoing
+from saga.messaging.job import Write
 from saga.messaging.wire import body_to_json
 from saga.telemetry.codec import spans_to_json
 from saga.telemetry.spans import SpanContext, SpanRecord, parse_traceparent
 from schemas.base import Message, message_class
 from schemas.topics import REPLIES
+
+_FIRST = re.compile(r"\$1\b")
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +54,13 @@ class Inbox:
 
     def __init__(self, worker: str, owner: str, schema_prefix: str) -> None:
         self._worker = worker
+        self._kept: dict[tuple[str, ...], str] = {}
         self.sql = Statements.load("saga.messaging", "sql/inbox.sql", Schemas(schema_prefix, (("owner", owner),)))
+
+    def _keep_with(self, statements: tuple[str, ...]) -> str:
+        if (sql := self._kept.get(statements)) is None:
+            sql = self._kept[statements] = _with(statements, self.sql["keep"], 5)
+        return sql
 
     async def known(self, connection: Connection, message_ids: Collection[str]) -> dict[str, Answered]:
         """What was answered to those of ``message_ids`` that have been handled."""
@@ -64,29 +74,47 @@ class Inbox:
         *,
         writer: str,
         batch: int,
+        writes: Sequence[Write] = (),
     ) -> set[str]:
-        """Remember ``answers`` (with the handled message's type and spans); returns the ids not remembered before."""
-        columns: tuple[list[Any], ...] = tuple([] for _ in range(12))
-        for answer, handled, spans in answers:
-            reply = answer.reply
-            values = (
-                answer.message_id,
-                answer.saga_id,
-                handled.type_name(),
-                answer.epoch,
-                answer.step,
-                answer.attempt,
-                None if reply is None else type(reply).type_name(),
-                None if reply is None else body_to_json(reply).decode(),
-                None if answer.context is None else answer.context.traceparent,
-                answer.baggage,
-                answer.replied_us,
-                spans_to_json(spans),
-            )
-            for column, value in zip(columns, values, strict=True):
-                column.append(value)
-        rows = await connection.fetch(self.sql["keep"], self._worker, writer, batch, *columns)
+        """Remember ``answers`` (with the handled message's type and spans); returns the ids not remembered before.
+
+        ``writes`` happen in the same statement, and so with the same commit and in the same round trip.
+        """
+        rows = await connection.fetch(
+            self._keep_with(tuple(write.sql for write in writes)),
+            self._worker,
+            writer,
+            batch,
+            as_rows(_row(*answer) for answer in answers),
+            *(write.rows for write in writes),
+        )
         return {row["message_id"] for row in rows}
+
+
+def _with(statements: Sequence[str], main: str, first_parameter: int) -> str:
+    """One statement that does all: each of ``statements`` finds its ``$1`` at the next parameter of the whole."""
+    parts = [
+        f"written_{n} AS ({_FIRST.sub(f'${n}', statement)})" for n, statement in enumerate(statements, first_parameter)
+    ]
+    return f"WITH {', '.join(parts)} {main}" if parts else main
+
+
+def _row(answer: Answered, handled: type[Message], spans: Sequence[SpanRecord]) -> dict[str, object]:
+    reply = answer.reply
+    return {
+        "message_id": answer.message_id,
+        "saga_id": answer.saga_id,
+        "message_type": handled.type_name(),
+        "epoch": answer.epoch,
+        "step": answer.step,
+        "attempt": answer.attempt,
+        "reply_type": None if reply is None else type(reply).type_name(),
+        "reply": None if reply is None else body_to_json(reply).decode(),
+        "context": None if answer.context is None else answer.context.traceparent,
+        "baggage": answer.baggage,
+        "replied_us": answer.replied_us,
+        "spans": spans_to_json(spans),
+    }
 
 
 def _answered(row: asyncpg.Record) -> Answered:

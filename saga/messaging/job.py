@@ -82,6 +82,18 @@ class AttemptFailed(TransientFailure):
         self.report = report
 
 
+@dataclass(frozen=True, slots=True)
+class Write:
+    """A data-modifying statement of a call worker, with its rows as its one parameter ``$1::json``.
+
+    Where two processes carried out the same message, both write and one of them is remembered as having handled it: so
+    writing again what has been written must change nothing.
+    """
+
+    sql: str
+    rows: str
+
+
 class BatchHandler(Protocol):
     """A worker whose whole effect is in its database: a poll is carried out as one set, in one transaction."""
 
@@ -111,8 +123,8 @@ class CallHandler(Protocol):
         """
         ...
 
-    async def store(self, connection: Connection, done: Sequence[tuple[Job[Any], Result]]) -> None:
-        """Write what ``done`` left to write, in the transaction that also remembers the jobs as handled."""
+    def writes(self, done: Sequence[tuple[Job[Any], Result]]) -> Sequence[Write]:
+        """What ``done`` left to write; it becomes part of the statement that also remembers the jobs as handled."""
         ...
 
 

@@ -19,7 +19,7 @@ from saga.messaging.broker import Publisher
 from saga.messaging.heritage import Heritage
 from saga.messaging.inbox import Answered, Inbox
 from saga.messaging.intake import Delivery, Intake, publish_persistently
-from saga.messaging.job import Job, Report, Result, step_span
+from saga.messaging.job import Job, Report, Result, Write, step_span
 from saga.messaging.wire import encode
 from saga.telemetry import names
 from saga.telemetry.afterwards import at_once
@@ -97,14 +97,17 @@ class Settlement:
         process = first.span(self.intake.group, end_ns)
         return Settled(deliveries, answered, (process,) if step is None else (process, step), result.tell)
 
-    async def keep(self, connection: Connection, settled: Sequence[Settled]) -> int:
-        """Remember ``settled`` in the open transaction; returns the batch number. Raises :class:`Raced`."""
+    async def keep(self, connection: Connection, settled: Sequence[Settled], writes: Sequence[Write] = ()) -> int:
+        """Remember ``settled``, with ``writes``, in the open transaction if there is one; returns the batch number.
+
+        Raises :class:`Raced`.
+        """
         batch = self._heritage.next_batch()
         rows = [
             (one.answered, type(one.deliveries[0].envelope.body), (*one.spans, *self._reply_span(one.answered)))
             for one in settled
         ]
-        kept = await self.inbox.keep(connection, rows, writer=self._heritage.writer, batch=batch)
+        kept = await self.inbox.keep(connection, rows, writer=self._heritage.writer, batch=batch, writes=writes)
         if len(kept) != len(rows):
             raise Raced
         self.faults.reach("before_commit")

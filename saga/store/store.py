@@ -13,6 +13,7 @@ from typing import Any
 import asyncpg
 
 from saga.database import Connection, Schemas, Statements
+from saga.database.rows import as_rows
 from saga.engine.definition import Definition
 from saga.engine.state import State
 from saga.errors import SagaError
@@ -104,47 +105,9 @@ class Store:
 
         A saga that is missing from the answer had moved on: what was decided about it must be forgotten.
         """
-        columns = _columns(
-            [
-                (
-                    move.state.id,
-                    move.expected,
-                    move.state.definition,
-                    move.state.version,
-                    move.state.status.value,
-                    pending.step if (pending := move.state.pending) else "",
-                    move.state.epoch,
-                    move.state.error_type,
-                    move.state.trace.trace_id,
-                    move.state.started_us,
-                    move.updated_us,
-                    move.state.ended_us,
-                    move.wake_us,
-                    move.state.model_dump_json(),
-                )
-                for move in moves
-            ],
-            14,
+        rows = await connection.fetch(
+            self.sql["save"], as_rows(map(_saga_row, moves)), writer, batch, as_rows(map(_history_row, applied))
         )
-        history = _columns(
-            [
-                (
-                    one.saga_id,
-                    one.epoch,
-                    one.message_id,
-                    one.message_type,
-                    one.origin.topic if one.origin else None,
-                    one.origin.partition if one.origin else None,
-                    one.origin.offset if one.origin else None,
-                    one.decided_us,
-                    one.status,
-                    spans_to_json(one.spans),
-                )
-                for one in applied
-            ],
-            10,
-        )
-        rows = await connection.fetch(self.sql["save"], *columns, writer, batch, *history)
         return Saved(frozenset(row["id"] for row in rows), rows[0]["now_us"] if rows else None)
 
     async def snooze(self, connection: Connection, alarms: Sequence[Alarm]) -> None:
@@ -187,6 +150,42 @@ class Store:
                 "deploy a build that still lists that version in DEFINITIONS"
             )
         return Loaded(row["id"], definition, definition.load(row["state"]), row["now_us"])
+
+
+def _saga_row(move: Move) -> dict[str, object]:
+    state = move.state
+    return {
+        "id": state.id,
+        "expected": move.expected,
+        "definition": state.definition,
+        "version": state.version,
+        "status": state.status.value,
+        "step": pending.step if (pending := state.pending) else "",
+        "epoch": state.epoch,
+        "error_type": state.error_type,
+        "trace_id": state.trace.trace_id,
+        "started_us": state.started_us,
+        "updated_us": move.updated_us,
+        "ended_us": state.ended_us,
+        "wake_us": move.wake_us,
+        "state": state.model_dump_json(),
+    }
+
+
+def _history_row(one: Applied) -> dict[str, object]:
+    origin = one.origin
+    return {
+        "saga_id": one.saga_id,
+        "epoch": one.epoch,
+        "message_id": one.message_id,
+        "message_type": one.message_type,
+        "origin_topic": origin.topic if origin else None,
+        "origin_partition": origin.partition if origin else None,
+        "origin_offset": origin.offset if origin else None,
+        "decided_us": one.decided_us,
+        "status": one.status,
+        "spans": spans_to_json(one.spans),
+    }
 
 
 def _columns(rows: Sequence[tuple[Any, ...]], width: int) -> list[list[Any]]:

@@ -11,8 +11,9 @@ from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 
 from saga.booking import reservation_of
+from saga.database import Connection
 from saga.engine.envelope import Envelope, SagaHeaders
-from saga.messaging.job import BatchHandler, CallHandler, Job, Result
+from saga.messaging.job import BatchHandler, CallHandler, Job, Result, Write
 from saga.telemetry.meters import Meters
 from saga.telemetry.spans import SpanContext
 from schemas import commands, events
@@ -42,9 +43,15 @@ async def call(pool: asyncpg.Pool[asyncpg.Record], handler: CallHandler, one: Jo
     """One call and its commit."""
     result = await handler.call(one)
     async with pool.acquire() as connection, connection.transaction():
-        await handler.store(connection, [(one, result)])
+        await write(connection, handler.writes([(one, result)]))
     _told([result])
     return result
+
+
+async def write(connection: Connection, writes: Sequence[Write]) -> None:
+    """Each write as a statement of its own; :class:`saga.messaging.inbox.Inbox` makes them part of its own."""
+    for one in writes:
+        await connection.execute(one.sql, one.rows)
 
 
 def _told(results: Sequence[Result]) -> None:

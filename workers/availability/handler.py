@@ -7,9 +7,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Protocol
 
-from saga.database import Connection
 from saga.errors import TransientFailure
-from saga.messaging.job import AttemptFailed, Job, Report, Result
+from saga.messaging.job import AttemptFailed, Job, Report, Result, Write
 from saga.telemetry.spans import Attribute, SpanEvent
 from schemas.base import Message
 from schemas.commands import CheckAvailability
@@ -73,8 +72,9 @@ class AvailabilityHandler:
         attributes[at.AVAILABLE_COUNT] = len(offers)
         return Result(AvailabilityFound(booking_id=asked.booking_id, offers=offers), report)
 
-    async def store(self, connection: Connection, done: Sequence[tuple[Job[Any], Result]]) -> None:
-        """There is nothing to store."""
+    def writes(self, done: Sequence[tuple[Job[Any], Result]]) -> Sequence[Write]:
+        """There is nothing to write."""
+        return ()
 
 
 def _question(asked: CheckAvailability, rooms: Sequence[FreeRoom]) -> QuoteRequest:

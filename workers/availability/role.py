@@ -33,5 +33,4 @@ async def run(runtime: Runtime) -> None:
             make=make,
             handles=AvailabilityHandler.handles,
             repeatable=True,  # it only reads
-            stores=False,
         )

@@ -12,8 +12,7 @@ import asyncio
 from collections.abc import Sequence
 from typing import Any
 
-from saga.database import Connection
-from saga.messaging.job import Job, Result
+from saga.messaging.job import Job, Result, Write
 from schemas.base import Message
 from schemas.events import BookingCancelled, BookingConfirmed, BookingFailed
 from workers.notification.delivery import Delivery, report_of
@@ -47,5 +46,6 @@ class NotificationHandler:
         attempt = await self._delivery.hand_over(Due(job.id, event, parent, job.span_context))
         return Result(None, report_of(attempt.outcome, attempt.error_type))
 
-    async def store(self, connection: Connection, done: Sequence[tuple[Job[Any], Result]]) -> None:
+    def writes(self, done: Sequence[tuple[Job[Any], Result]]) -> Sequence[Write]:
         """Everything is written already: before and after each letter."""
+        return ()

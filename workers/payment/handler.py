@@ -9,9 +9,8 @@ from typing import Any
 
 from opentelemetry.metrics import Counter, Histogram
 
-from saga.database import Connection
 from saga.errors import TransientFailure
-from saga.messaging.job import AttemptFailed, Job, Report, Result
+from saga.messaging.job import AttemptFailed, Job, Report, Result, Write
 from saga.telemetry.spans import Attribute, SpanEvent
 from schemas.base import Message
 from schemas.commands import ProcessPayment, RefundPayment
@@ -105,11 +104,10 @@ class PaymentHandler:
         """Charge or undo. Raises :class:`AttemptFailed` when the provider is away and nothing was taken."""
         return await (self._refund(job) if isinstance(job.body, RefundPayment) else self._process(job))
 
-    async def store(self, connection: Connection, done: Sequence[tuple[Job[Any], Result]]) -> None:
-        """See :meth:`saga.messaging.job.CallHandler.store`."""
+    def writes(self, done: Sequence[tuple[Job[Any], Result]]) -> Sequence[Write]:
+        """See :meth:`saga.messaging.job.CallHandler.writes`."""
         rows = [result.row for _, result in done]
-        await self._ledger.write(
-            connection,
+        return self._ledger.writes(
             [row for row in rows if isinstance(row, ChargeEntry)],
             [row for row in rows if isinstance(row, UndoEntry)],
         )

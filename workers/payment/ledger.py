@@ -1,4 +1,4 @@
-"""Our own record of charges and refunds, written in groups with the inbox."""
+"""Our own record of charges and refunds, written in the inbox's own statement."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from saga.database import Connection, Schemas, Statements
+from saga.database import Schemas, Statements
+from saga.database.rows import as_rows
+from saga.messaging.job import Write
 from schemas.commands import ProcessPayment, RefundPayment
 
 
@@ -35,37 +37,46 @@ class UndoEntry:
 
 
 class PaymentLedger:
-    """Writes the ``payment`` schema."""
+    """How the ``payment`` schema is written; writing an entry again changes nothing."""
 
     def __init__(self, schemas: Schemas) -> None:
         self._sql = Statements.load("workers.payment", "sql/payments.sql", schemas)
 
-    async def write(self, connection: Connection, charges: Sequence[ChargeEntry], undos: Sequence[UndoEntry]) -> None:
-        """Write entries in the open transaction; writing one again changes nothing."""
+    def writes(self, charges: Sequence[ChargeEntry], undos: Sequence[UndoEntry]) -> Sequence[Write]:
+        """The writes of these entries, which are about different commands."""
+        writes: list[Write] = []
         if charges:
-            await connection.execute(
-                self._sql["charged"],
-                [entry.command_id for entry in charges],
-                [entry.command.booking_id for entry in charges],
-                [entry.command.reservation_id for entry in charges],
-                [entry.state for entry in charges],
-                [entry.command.amount_minor for entry in charges],
-                [entry.command.currency for entry in charges],
-                [entry.transaction_id for entry in charges],
-                [entry.card_last_four for entry in charges],
-                [entry.reason for entry in charges],
-            )
+            writes.append(Write(self._sql["charged"], as_rows(map(_charge_row, charges))))
         if undos:
-            await connection.execute(
-                self._sql["undo"],
-                [entry.command.undoes for entry in undos],
-                [entry.command_id for entry in undos],
-                [entry.command.booking_id for entry in undos],
-                [entry.command.reservation_id for entry in undos],
-                ["voided" if entry.refund_id is None else "refunded" for entry in undos],
-                [entry.command.amount_minor if entry.refund_id is None else entry.refunded_minor for entry in undos],
-                [entry.currency or entry.command.currency for entry in undos],
-                [entry.transaction_id for entry in undos],
-                [entry.refund_id for entry in undos],
-                [entry.refunded_minor for entry in undos],
-            )
+            writes.append(Write(self._sql["undo"], as_rows(map(_undo_row, undos))))
+        return writes
+
+
+def _charge_row(entry: ChargeEntry) -> dict[str, object]:
+    return {
+        "command_id": entry.command_id,
+        "booking_id": entry.command.booking_id,
+        "reservation_id": entry.command.reservation_id,
+        "state": entry.state,
+        "amount_minor": entry.command.amount_minor,
+        "currency": entry.command.currency,
+        "transaction_id": entry.transaction_id,
+        "card_last_four": entry.card_last_four,
+        "reason": entry.reason,
+    }
+
+
+def _undo_row(entry: UndoEntry) -> dict[str, object]:
+    refunded = entry.refund_id is not None
+    return {
+        "command_id": entry.command.undoes,
+        "undo_command_id": entry.command_id,
+        "booking_id": entry.command.booking_id,
+        "reservation_id": entry.command.reservation_id,
+        "state": "refunded" if refunded else "voided",
+        "amount_minor": entry.refunded_minor if refunded else entry.command.amount_minor,
+        "currency": entry.currency or entry.command.currency,
+        "transaction_id": entry.transaction_id,
+        "refund_id": entry.refund_id,
+        "refunded_minor": entry.refunded_minor,
+    }

@@ -10,9 +10,9 @@ INSERT INTO {{owner}}.inbox (message_id, worker, saga_id, message_type, epoch, s
                              baggage, replied_us, writer, batch, spans)
 SELECT r.message_id, $1, r.saga_id, r.message_type, r.epoch, r.step, r.attempt, r.reply_type, r.reply, r.context,
        r.baggage, r.replied_us, $2, $3, r.spans
-FROM unnest($4::text[], $5::text[], $6::text[], $7::int[], $8::text[], $9::int[], $10::text[], $11::text[], $12::text[],
-            $13::text[], $14::bigint[], $15::text[])
-     AS r(message_id, saga_id, message_type, epoch, step, attempt, reply_type, reply, context, baggage, replied_us, spans)
+FROM json_to_recordset($4::json)
+     AS r(message_id text, saga_id text, message_type text, epoch int, step text, attempt int, reply_type text,
+          reply text, context text, baggage text, replied_us bigint, spans text)
 ON CONFLICT (message_id, worker) DO NOTHING
 RETURNING message_id;
 

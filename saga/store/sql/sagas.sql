@@ -19,10 +19,9 @@ FOR UPDATE SKIP LOCKED;
 -- what: compare-and-set each saga on its epoch, log what was applied to those saved; returns their ids and the time
 WITH moved AS (
     SELECT *
-    FROM unnest($1::text[], $2::int[], $3::text[], $4::int[], $5::text[], $6::text[], $7::int[], $8::text[], $9::text[],
-                $10::bigint[], $11::bigint[], $12::bigint[], $13::bigint[], $14::text[])
-         AS m(id, expected, definition, version, status, step, epoch, error_type, trace_id, started_us, updated_us,
-              ended_us, wake_us, state)
+    FROM json_to_recordset($1::json)
+         AS m(id text, expected int, definition text, version int, status text, step text, epoch int, error_type text,
+              trace_id text, started_us bigint, updated_us bigint, ended_us bigint, wake_us bigint, state text)
 ), updated AS (
     UPDATE {{saga}}.sagas s
     SET status = m.status, step = m.step, epoch = m.epoch, error_type = m.error_type, updated_us = m.updated_us,
@@ -48,11 +47,10 @@ WITH moved AS (
     INSERT INTO {{saga}}.history (saga_id, epoch, message_id, message_type, origin_topic, origin_partition,
                                   origin_offset, decided_us, status, writer, batch, spans)
     SELECT h.saga_id, h.epoch, h.message_id, h.message_type, h.origin_topic, h.origin_partition, h.origin_offset,
-           h.decided_us, h.status, $15, $16, h.spans
-    FROM unnest($17::text[], $18::int[], $19::text[], $20::text[], $21::text[], $22::int[], $23::bigint[],
-                $24::bigint[], $25::text[], $26::text[])
-         AS h(saga_id, epoch, message_id, message_type, origin_topic, origin_partition, origin_offset, decided_us,
-              status, spans)
+           h.decided_us, h.status, $2, $3, h.spans
+    FROM json_to_recordset($4::json)
+         AS h(saga_id text, epoch int, message_id text, message_type text, origin_topic text, origin_partition int,
+              origin_offset bigint, decided_us bigint, status text, spans text)
     JOIN saved ON saved.id = h.saga_id
 )
 SELECT id, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint AS now_us FROM saved;

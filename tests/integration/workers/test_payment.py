@@ -13,7 +13,7 @@ from saga.messaging.job import AttemptFailed, Job
 from saga.settings import Settings
 from schemas.commands import ProcessPayment, RefundPayment
 from schemas.replies import PaymentDeclined, PaymentProcessed, PaymentRefunded, PaymentUnknown
-from tests.support.jobs import Measured, call, job
+from tests.support.jobs import Measured, call, job, write
 from tests.support.services import Running, provider_running
 from workers.payment.handler import PaymentHandler
 from workers.payment.http_provider import GatewayPolicy, HttpPaymentProvider
@@ -254,5 +254,5 @@ async def test_charges_and_undos_of_one_group_are_stored_together(
     jobs = [charge("a"), charge("b", "tok_declined_fraud"), refund("c")]
     results = [await handler.call(one) for one in jobs]
     async with database.acquire() as connection, connection.transaction():
-        await handler.store(connection, list(zip(jobs, results, strict=True)))
+        await write(connection, handler.writes(list(zip(jobs, results, strict=True))))
     assert await recorded(database, schemas) == {"a": ("captured", 0), "b": ("declined", 0), "c": ("voided", 0)}

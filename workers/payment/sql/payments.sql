@@ -2,8 +2,9 @@
 -- what: write what charges came to; one that is undone or decided already stays as it is, an unknown one is settled
 INSERT INTO {{payment}}.payments AS p
     (command_id, booking_id, reservation_id, state, amount_minor, currency, transaction_id, card_last_four, reason)
-SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::bigint[], $6::text[], $7::text[], $8::text[],
-                     $9::text[]) AS a (command_id)
+SELECT * FROM json_to_recordset($1::json)
+    AS a (command_id text, booking_id text, reservation_id text, state text, amount_minor bigint, currency text,
+          transaction_id text, card_last_four text, reason text)
 ORDER BY a.command_id
 ON CONFLICT (command_id) DO UPDATE
 SET state = excluded.state, transaction_id = excluded.transaction_id, card_last_four = excluded.card_last_four,
@@ -16,8 +17,9 @@ INSERT INTO {{payment}}.payments AS p
     (command_id, undo_command_id, booking_id, reservation_id, state, amount_minor, currency, transaction_id, refund_id,
      refunded_minor, undone_at)
 SELECT a.*, clock_timestamp()
-FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::bigint[], $7::text[], $8::text[], $9::text[],
-            $10::bigint[]) AS a (command_id)
+FROM json_to_recordset($1::json)
+    AS a (command_id text, undo_command_id text, booking_id text, reservation_id text, state text, amount_minor bigint,
+          currency text, transaction_id text, refund_id text, refunded_minor bigint)
 ORDER BY a.command_id
 ON CONFLICT (command_id) DO UPDATE
 SET state = CASE WHEN p.state IN ('declined', 'rejected') THEN p.state ELSE excluded.state END,
