@@ -24,6 +24,7 @@ from saga.telemetry.meters import Meters
 from saga.telemetry.pipeline import SpanPipeline
 from saga.telemetry.propagation import IdempotentPropagator
 from saga.telemetry.scope import ScopedIdGenerator
+from saga.telemetry.tracer import LeanTracerProvider
 
 if TYPE_CHECKING:
     from saga.settings import Settings
@@ -76,9 +77,10 @@ def start(role: str, settings: Settings) -> Telemetry:
             resource, scope, endpoint=settings.otlp_endpoint, insecure=settings.otlp_insecure or None
         )
     spans = SpanPipeline(exporter, capacity=settings.trace_capacity)
+    ids = ScopedIdGenerator()
     tracers = TracerProvider(
         resource=resource,
-        id_generator=ScopedIdGenerator(),
+        id_generator=ids,
         span_limits=SpanLimits(max_span_attribute_length=_MAX_VALUE),
         shutdown_on_exit=False,
     )
@@ -87,7 +89,7 @@ def start(role: str, settings: Settings) -> Telemetry:
     propagate.set_global_textmap(IdempotentPropagator())
     meter_provider = MeterProvider(resource=resource, metric_readers=_readers(settings), shutdown_on_exit=False)
     metrics.set_meter_provider(meter_provider)
-    instrument(tracers)
+    instrument(tracers, LeanTracerProvider(resource, ids, spans))
     meters = Meters(meter_provider.get_meter(names.SCOPE))
     meters.observe(
         names.SPANS_DROPPED, "{span}", "spans lost in this process", lambda: [(spans.dropped, {})], counter=True
