@@ -5,18 +5,25 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import asyncpg
+from pydantic_core import from_json
 
 from saga.database import Connection, Schemas, Statements
 from saga.database.rows import as_rows
 from saga.engine.envelope import Envelope, Outgoing, SagaHeaders, outgoing
-from saga.messaging.job import Write
+from saga.messaging.job import Expectation, Write
 from saga.messaging.wire import body_to_json
 from saga.telemetry.codec import spans_to_json
 from saga.telemetry.spans import SpanContext, SpanRecord, parse_traceparent
 from schemas.base import Message, message_class
 from schemas.topics import REPLIES
+
+
+class Unexpected(Exception):
+    """A batch did not go as expected and was rolled back: carry it out the long way. Never leaves this package."""
+
 
 _FIRST = re.compile(r"\$1\b")
 
@@ -55,7 +62,39 @@ class Inbox:
     def __init__(self, worker: str, owner: str, schema_prefix: str) -> None:
         self._worker = worker
         self._kept: dict[tuple[str, ...], str] = {}
+        self._expecting: dict[str, str] = {}
         self.sql = Statements.load("saga.messaging", "sql/inbox.sql", Schemas(schema_prefix, (("owner", owner),)))
+
+    async def keep_as_expected(
+        self,
+        connection: Connection,
+        answers: Sequence[tuple[Answered, type[Message], Sequence[SpanRecord]]],
+        *,
+        writer: str,
+        batch: int,
+        expectation: Expectation,
+    ) -> dict[str, dict[str, Any] | None]:
+        """Bring about what is expected and remember ``answers`` in one statement; returns what completes each reply.
+
+        Raises :class:`Unexpected`, and then nothing has happened: not all went as expected, or some were known before.
+        """
+        sql = self._expecting.get(expectation.ctes)
+        if sql is None:
+            ctes = _FIRST.sub("$6", expectation.ctes)
+            sql = self._expecting[expectation.ctes] = f"WITH {ctes}, {self.sql['keep_as_expected']}"
+        try:
+            rows = await connection.fetch(
+                sql,
+                self._worker,
+                writer,
+                batch,
+                as_rows(_row(*answer) for answer in answers),
+                len(answers),
+                expectation.rows,
+            )
+        except asyncpg.DivisionByZeroError as error:
+            raise Unexpected from error
+        return {row["message_id"]: None if row["patch"] is None else from_json(row["patch"]) for row in rows}
 
     def _keep_with(self, statements: tuple[str, ...]) -> str:
         if (sql := self._kept.get(statements)) is None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
 
 from saga.database import Connection
 from saga.engine.envelope import Envelope
@@ -94,6 +94,21 @@ class Write:
     rows: str
 
 
+@dataclass(frozen=True, slots=True)
+class Expectation:
+    """What a batch is expected to come to: then effect, replies and inbox are one statement, all of it or nothing.
+
+    ``ctes`` are the common table expressions of the effect, with its rows as ``$1::json``. The last is called
+    ``expected`` and has a row ``(message_id text, patch jsonb)`` for each job that went as expected; ``patch`` (or
+    null) is merged into the job's reply: what only the database can know. ``results`` are the jobs' results if all of
+    them did, in order.
+    """
+
+    ctes: str
+    rows: str
+    results: Sequence[Result]
+
+
 class BatchHandler(Protocol):
     """A worker whose whole effect is in its database: a poll is carried out as one set, in one transaction."""
 
@@ -104,6 +119,15 @@ class BatchHandler(Protocol):
 
     async def carry_out(self, connection: Connection, jobs: Sequence[Job[Any]]) -> Sequence[Result]:
         """Do ``jobs`` in the open transaction; one result each, in order. May be rolled back and repeated."""
+        ...
+
+
+@runtime_checkable
+class ExpectingHandler(Protocol):
+    """A batch handler may also say in advance what a few messages nearly always come to."""
+
+    def expect(self, jobs: Sequence[Job[Any]]) -> Expectation | None:
+        """What ``jobs``, all of different sagas, are expected to come to; None where nothing is."""
         ...
 
 

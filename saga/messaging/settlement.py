@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
+from typing import Any
 
 from saga.database import Connection
 from saga.faults import FaultPoint
@@ -19,7 +20,7 @@ from saga.messaging.broker import Publisher
 from saga.messaging.heritage import Heritage
 from saga.messaging.inbox import Answered, Inbox
 from saga.messaging.intake import Delivery, Intake, publish_persistently
-from saga.messaging.job import Job, Report, Result, Write, step_span
+from saga.messaging.job import Expectation, Job, Report, Result, Write, step_span
 from saga.messaging.wire import encode
 from saga.telemetry import names
 from saga.telemetry.afterwards import at_once
@@ -40,6 +41,15 @@ class Settled:
     answered: Answered
     spans: tuple[SpanRecord, ...]
     tell: Callable[[], None] | None = None
+
+
+def _completed(settled: Settled, patch: Mapping[str, Any] | None) -> Settled:
+    """With the reply as it was stored, and with spans that last until now: their effect has only just happened."""
+    end_ns = time.time_ns()
+    answered = settled.answered
+    if answered.reply is not None and patch:
+        answered = replace(answered, reply=answered.reply.model_copy(update=patch))
+    return replace(settled, answered=answered, spans=tuple(replace(span, end_ns=end_ns) for span in settled.spans))
 
 
 class Raced(Exception):
@@ -112,6 +122,22 @@ class Settlement:
             raise Raced
         self.faults.reach("before_commit")
         return batch
+
+    async def keep_as_expected(
+        self, connection: Connection, settled: Sequence[Settled], expectation: Expectation
+    ) -> tuple[list[Settled], int]:
+        """Carry out and remember ``settled`` in one statement; returns them with the replies as they were stored, and
+        the batch number. Raises :class:`Unexpected`, and nothing has happened then."""
+        batch = self._heritage.next_batch()
+        rows = [
+            (one.answered, type(one.deliveries[0].envelope.body), (*one.spans, *self._reply_span(one.answered)))
+            for one in settled
+        ]
+        self.faults.reach("before_commit")
+        patches = await self.inbox.keep_as_expected(
+            connection, rows, writer=self._heritage.writer, batch=batch, expectation=expectation
+        )
+        return [_completed(one, patches[one.answered.message_id]) for one in settled], batch
 
     def committed(self, settled: Sequence[Settled], batch: int) -> None:
         """The transaction is committed: its spans may be seen."""

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from typing import Any
 
 from saga.database import Connection, Schemas
-from saga.messaging.job import Job, Report, Result
+from saga.messaging.job import Expectation, Job, Report, Result
 from schemas.base import Message
 from schemas.commands import ConfirmBooking, RestoreInventory
 from schemas.replies import ConfirmationIssued, ConfirmationRefused, InventoryRestored
 from workers import attributes as at
 from workers.batches import in_runs
-from workers.confirmation.ledger import Decision, InventoryLedger, Issued, Sale
+from workers.confirmation.ledger import Decision, InventoryLedger, Issued, Sale, sale_rows
 
 _CONFIRM = "booking.confirm"
 _RESTORE = "booking.restore_inventory"
@@ -25,6 +25,15 @@ class ConfirmationHandler:
 
     def __init__(self, schemas: Schemas) -> None:
         self._ledger = InventoryLedger(schemas)
+
+    def expect(self, jobs: Sequence[Job[Any]]) -> Expectation | None:
+        """What is locked can nearly always be sold."""
+        if not all(isinstance(job.body, ConfirmBooking) for job in jobs):
+            return None
+        sales = [Sale(job.id, job.body) for job in jobs]
+        codes = [self._ledger.new_code() for _ in sales]
+        results = [_decided(sale.body, Issued(code)) for sale, code in zip(sales, codes, strict=True)]
+        return Expectation(self._ledger.confirming, sale_rows(sales, codes), results)
 
     async def carry_out(self, connection: Connection, jobs: Sequence[Job[Any]]) -> Sequence[Result]:
         """See :meth:`saga.messaging.job.BatchHandler.carry_out`."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from saga.database import Connection, Schemas, Statements
+from saga.database.rows import as_rows
 from schemas.commands import ConfirmBooking, RestoreInventory
 from workers.confirmation.codes import new_code
 
@@ -44,7 +45,9 @@ class InventoryLedger:
 
     def __init__(self, schemas: Schemas, code: Callable[[], str] = new_code) -> None:
         self._sql = Statements.load("workers.confirmation", "sql/inventory.sql", schemas)
-        self._code = code
+        self.confirming = self._sql["confirm"]
+        self._confirm = f"WITH {self.confirming} SELECT command_id, nights FROM got"  # noqa: S608  # our own file's
+        self.new_code = code
 
     async def confirm(self, connection: Connection, sales: Sequence[Sale]) -> Mapping[str, Decision]:
         """Sell what can be sold; what became of each, by command id. First come, first served.
@@ -83,9 +86,9 @@ class InventoryLedger:
 
     async def _sell(self, connection: Connection, sales: Sequence[Sale]) -> tuple[dict[str, Decision], list[Sale]]:
         """Decisions by command id, and those who are left without: what they had got is taken back."""
-        codes = [self._code() for _ in sales]
-        rows = await connection.fetch(self._sql["confirm"], *_columns(sales), codes)
-        got: dict[str, int] = {row["confirm_command_id"]: row["nights"] for row in rows}
+        codes = [self.new_code() for _ in sales]
+        rows = await connection.fetch(self._confirm, sale_rows(sales, codes))
+        got: dict[str, int] = {row["command_id"]: row["nights"] for row in rows}
         decisions: dict[str, Decision] = {}
         short: list[Sale] = []
         unclaimed: list[Sale] = []
@@ -121,6 +124,25 @@ class InventoryLedger:
             else:
                 decided[command_id] = NotSold("undone" if state == "restored" else reason)
         return decided
+
+
+def sale_rows(sales: Sequence[Sale], codes: Sequence[str]) -> str:
+    """The parameter of the statement that sells, each sale with the code it would get; first come, first served."""
+    return as_rows(
+        {
+            "n": n,
+            "command_id": sale.command_id,
+            "booking_id": sale.body.booking_id,
+            "reservation_id": sale.body.reservation_id,
+            "property_id": sale.body.property_id,
+            "room_id": sale.body.room_id,
+            "check_in": sale.body.check_in,
+            "check_out": sale.body.check_out,
+            "guests": sale.body.guests,
+            "code": code,
+        }
+        for n, (sale, code) in enumerate(zip(sales, codes, strict=True))
+    )
 
 
 def _columns(sales: Sequence[Sale]) -> tuple[list[object], ...]:

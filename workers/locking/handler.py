@@ -10,7 +10,7 @@ from typing import Any
 from opentelemetry.metrics import Counter
 
 from saga.database import Connection, Schemas
-from saga.messaging.job import Job, Report, Result
+from saga.messaging.job import Expectation, Job, Report, Result
 from saga.telemetry.spans import Attribute, SpanEvent
 from schemas.base import Message
 from schemas.commands import AcquireLock, ReleaseLock
@@ -18,8 +18,9 @@ from schemas.events import BookingCancelled, BookingConfirmed, BookingFailed
 from schemas.replies import LockAcquired, LockRefused, LockReleased
 from workers import attributes as at
 from workers.batches import in_runs
-from workers.locking.ledger import Contended, Grant, Held, LockLedger, Wanted
+from workers.locking.ledger import Contended, Grant, Held, LockLedger, Wanted, lock_rows
 
+_EXPIRES_LATER = Held(0)  # when, the database says
 _ACQUIRE = "booking.acquire_lock"
 _RELEASE = "booking.release_lock"
 _PROMOTE = "booking.promote_lock"
@@ -35,6 +36,14 @@ class LockHandler:
     def __init__(self, schemas: Schemas, contentions: Counter) -> None:
         self._ledger = LockLedger(schemas)
         self._contentions = contentions
+
+    def expect(self, jobs: Sequence[Job[Any]]) -> Expectation | None:
+        """Locks are nearly always had."""
+        if not all(isinstance(job.body, AcquireLock) for job in jobs):
+            return None
+        wanted = [Wanted(job.id, job.body) for job in jobs]
+        results = [self._acquired(job, _EXPIRES_LATER) for job in jobs]
+        return Expectation(self._ledger.acquiring, lock_rows(wanted), results)
 
     async def carry_out(self, connection: Connection, jobs: Sequence[Job[Any]]) -> Sequence[Result]:
         """See :meth:`saga.messaging.job.BatchHandler.carry_out`."""

@@ -9,6 +9,7 @@ from typing import Literal
 import asyncpg
 
 from saga.database import Connection, Schemas, Statements
+from saga.database.rows import as_rows
 from schemas.commands import AcquireLock, ReleaseLock
 
 _ROUNDS = 3
@@ -52,16 +53,19 @@ class LockLedger:
 
     def __init__(self, schemas: Schemas) -> None:
         self._sql = Statements.load("workers.locking", "sql/locks.sql", schemas)
+        self.acquiring = self._sql["acquire"]
+        self._acquire = f"WITH {self.acquiring} SELECT reservation_id, expires_ms FROM held"  # noqa: S608  # our own file's
 
     async def acquire(self, connection: Connection, wanted: Sequence[Wanted]) -> Mapping[str, Grant]:
         """Take what can be taken; what became of each, by reservation id. First come, first served.
 
-        An expired hold in the way is released. Asking again under the same reservation gives the same answer.
+        An expired hold in the way is released. Asking again under the same reservation gives the same answer, unless
+        the hold has expired meanwhile: then it is lost.
         """
         grants: dict[str, Grant] = {}
         open_ = list(wanted)
         for last in (False,) * (_ROUNDS - 1) + (True,):
-            for row in await connection.fetch(self._sql["acquire"], *_columns(open_)):
+            for row in await connection.fetch(self._acquire, lock_rows(open_)):
                 grants[row["reservation_id"]] = Held(row["expires_ms"])
             open_ = [one for one in open_ if one.body.reservation_id not in grants]
             if not open_:
@@ -72,7 +76,10 @@ class LockLedger:
             open_ = [one for one in open_ if one.body.reservation_id not in grants]
             if not open_:
                 break
-            await connection.execute(self._sql["expire"], *_stays(open_))
+            # A hold that this very batch asked for again may be among the expired: then it is lost, and told so.
+            for row in await connection.fetch(self._sql["expire"], *_stays(open_)):
+                grants.pop(row["reservation_id"], None)
+            open_ = [one for one in wanted if one.body.reservation_id not in grants]
         return grants
 
     async def release(self, connection: Connection, undos: Sequence[ReleaseLock]) -> Collection[str]:
@@ -91,17 +98,21 @@ class LockLedger:
         return {row["reservation_id"] for row in rows}
 
 
-def _columns(wanted: Sequence[Wanted]) -> tuple[list[object], ...]:
-    bodies = [one.body for one in wanted]
-    return (
-        [body.reservation_id for body in bodies],
-        [one.command_id for one in wanted],
-        [body.booking_id for body in bodies],
-        [body.property_id for body in bodies],
-        [body.room_id for body in bodies],
-        [body.check_in for body in bodies],
-        [body.check_out for body in bodies],
-        [body.ttl_ms for body in bodies],
+def lock_rows(wanted: Sequence[Wanted]) -> str:
+    """The parameter of the statement that acquires; the order of ``wanted`` is who came first."""
+    return as_rows(
+        {
+            "n": n,
+            "reservation_id": body.reservation_id,
+            "command_id": command_id,
+            "booking_id": body.booking_id,
+            "property_id": body.property_id,
+            "room_id": body.room_id,
+            "check_in": body.check_in,
+            "check_out": body.check_out,
+            "ttl_ms": body.ttl_ms,
+        }
+        for n, (command_id, body) in enumerate((one.command_id, one.body) for one in wanted)
     )
 
 
@@ -119,6 +130,8 @@ def _stays(wanted: Sequence[Wanted], *, reservations: bool = False) -> tuple[lis
 def _explanation(row: asyncpg.Record, *, last: bool) -> Grant | None:
     """Why a lock was not taken, or None if it is worth trying again."""
     own = row["own_state"]
+    if row["own_expired"] and not last:
+        return None  # it is over: to say that it is held would be true until somebody else wants the room
     if own in ("held", "confirmed"):
         return Held(row["expires_ms"])
     if own is not None:

@@ -1,9 +1,9 @@
 -- name: confirm
--- what: claim commands with their codes and sell their nights; returns each claim with the number of nights it got
-WITH asked AS (
-    SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::date[], $7::date[],
-                         $8::integer[], $9::text[]) WITH ORDINALITY
-        AS a (command_id, booking_id, reservation_id, property_id, room_id, check_in, check_out, guests, code, n)
+-- what: (CTEs) claim commands with their codes and sell their nights; `got` has each claim with the nights it got
+asked AS (
+    SELECT * FROM json_to_recordset($1::json)
+        AS a (n int, command_id text, booking_id text, reservation_id text, property_id text, room_id text,
+              check_in date, check_out date, guests int, code text)
 ), claimed AS (
     INSERT INTO {{inventory}}.confirmations (confirm_command_id, booking_id, reservation_id, state, code, nights)
     SELECT command_id, booking_id, reservation_id, 'issued', code, check_out - check_in FROM asked
@@ -27,11 +27,14 @@ WITH asked AS (
     RETURNING booking_id
 ), counted AS (
     SELECT booking_id, count(*)::integer AS nights FROM sold GROUP BY booking_id
-)
-SELECT c.confirm_command_id, coalesce(counted.nights, 0) AS nights
-FROM claimed c
-JOIN asked a ON a.command_id = c.confirm_command_id
-LEFT JOIN counted ON counted.booking_id = a.booking_id;
+), got AS (
+    SELECT a.command_id, coalesce(counted.nights, 0) AS nights, a.check_out - a.check_in AS wanted
+    FROM claimed c
+    JOIN asked a ON a.command_id = c.confirm_command_id
+    LEFT JOIN counted ON counted.booking_id = a.booking_id
+), expected AS (
+    SELECT command_id AS message_id, NULL::jsonb AS patch FROM got WHERE nights = wanted
+);
 
 -- name: take_back
 -- what: give up the nights and the claims of bookings that could not have all of their nights
