@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import re
 import time
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import click
 
+from saga.cli.moments import Moment, MomentType
 from saga.cli.output import console, json_option, print_json, progress
-from saga.errors import UsageError
 
 if TYPE_CHECKING:
     from saga.audit import AuditReport
 
 _SHOWN = 50
-_AGO = re.compile(r"(\d{1,6})([smhd])")
-_SECONDS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
 
 _EXAMPLES = """
 \b
@@ -40,7 +36,7 @@ Exit codes: 0 every invariant holds, 1 something violates one, 2 wrong use, 3 ca
     default=0.0,
     help="Wait up to so many seconds for live sagas to end.",
 )
-@click.option("--since", help="Leave out sagas that started before: 90s, 15m, 2h, 1d ago, or an ISO 8601 time.")
+@click.option("--since", type=MomentType(), help="Leave out sagas that started before: 15m, 2h, 3d (ago), or a time.")
 @click.option("--min-confirmed", type=click.IntRange(min=0), default=0, help="Expect at least so many confirmed sagas.")
 @click.option(
     "--min-compensated", type=click.IntRange(min=0), default=0, help="Expect at least so many that undid something."
@@ -65,7 +61,7 @@ Exit codes: 0 every invariant holds, 1 something violates one, 2 wrong use, 3 ca
 @json_option
 def command(
     wait_s: float,
-    since: str | None,
+    since: Moment | None,
     min_confirmed: int,
     min_compensated: int,
     grace_s: float,
@@ -85,7 +81,7 @@ def command(
 
     options = AuditOptions(
         wait_s=wait_s,
-        since_us=0 if since is None else moment_us(since, time.time()),
+        since_us=0 if since is None else since.absolute_us(time.time_ns() // 1000),
         grace_s=grace_s,
         min_confirmed=min_confirmed,
         min_compensated=min_compensated,
@@ -101,22 +97,6 @@ def command(
         show(report)
     if not report.clean:
         raise click.exceptions.Exit(1)
-
-
-def moment_us(text: str, now_s: float) -> int:
-    """Microseconds since the epoch of ``15m`` (so long before ``now_s``) or of an ISO 8601 time (UTC unless it says).
-
-    Raises :class:`UsageError`.
-    """
-    if ago := _AGO.fullmatch(text):
-        return int((now_s - int(ago[1]) * _SECONDS[ago[2]]) * 1_000_000)
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        raise UsageError(f"--since {text!r} is neither like 15m or 2h nor an ISO 8601 time") from None
-    if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=UTC)
-    return int(moment.timestamp() * 1_000_000)
 
 
 def show(report: AuditReport) -> None:

@@ -60,6 +60,10 @@ class Report:
     error_type: str | None = None
 
 
+NO_SPAN = Report("")
+"""The report of a job that did nothing worth a span, such as an event that asks nothing of this worker."""
+
+
 @dataclass(frozen=True, slots=True)
 class Result:
     """What came of a job: the reply (None for events, which nobody waits on), its span, and rows to store with it.
@@ -155,7 +159,7 @@ class CallHandler(Protocol):
 def step_span(job: Job[Any], report: Report, end_ns: int) -> SpanRecord | None:
     """The span of a step: what the worker reports, with the identity, links and marks of its command."""
     context = job.span_context
-    if context is None:
+    if context is None or report is NO_SPAN:
         return None
     headers = job.envelope.saga
     attributes: dict[str, Attribute] = {f"{names.NAMESPACE}.id": job.envelope.key, **report.attributes}

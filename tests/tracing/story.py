@@ -99,12 +99,14 @@ class Story:
             for time in range(times)
             for service in ("locking", "notification")
         ]
-        promoted: dict[str, object] = {"booking.id": self.key, "booking.lock_promoted": status == "CONFIRMED"}
-        if status == "CONFIRMED":
-            promoted["booking.reservation_id"] = self.reservation(self._locked)
+        promoted: dict[str, object] = {
+            "booking.id": self.key,
+            "booking.lock_promoted": True,
+            "booking.reservation_id": self.reservation(self._locked),
+        }
         return (
             self.sent(topics.EVENTS, said, *readers),
-            Node("booking.promote_lock", "internal", "locking", promoted),
+            *([Node("booking.promote_lock", "internal", "locking", promoted)] if status == "CONFIRMED" else []),
             Node(
                 "booking.send_notification",
                 "internal",

@@ -10,7 +10,7 @@ from typing import Any
 from opentelemetry.metrics import Counter
 
 from saga.database import Connection, Schemas
-from saga.messaging.job import Expectation, Job, Report, Result
+from saga.messaging.job import NO_SPAN, Expectation, Job, Report, Result
 from saga.telemetry.spans import Attribute, SpanEvent
 from schemas.base import Message
 from schemas.commands import AcquireLock, ReleaseLock
@@ -67,7 +67,7 @@ class LockHandler:
         for job in jobs:
             if isinstance(job.body, BookingFailed | BookingCancelled):
                 # Its locks were released by command before this was said; there is nothing left to do.
-                results[job.id] = Result(None, Report(_PROMOTE, {at.LOCK_PROMOTED: False}))
+                results[job.id] = Result(None, NO_SPAN)
         return results
 
     def _acquired(self, job: Job[AcquireLock], grant: Grant) -> Result:
