@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -153,7 +154,11 @@ def test_an_environment_goes_up_in_the_background_and_down_again(saga: Saga, tmp
 
 
 def _roles(supervisor: psutil.Process) -> set[str]:
-    return {child.cmdline()[-1] for child in supervisor.children() if child.status() != psutil.STATUS_ZOMBIE}
+    lines = []
+    for child in supervisor.children():
+        with contextlib.suppress(psutil.NoSuchProcess):  # it has just ended
+            lines.append(child.cmdline())
+    return {line[-1] for line in lines if line}  # a process that has ended, or not quite begun, has none
 
 
 def _eventually(holds: Callable[[], bool], seconds: float = 15) -> bool:
