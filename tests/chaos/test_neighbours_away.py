@@ -79,7 +79,7 @@ async def test_spans_that_cannot_wait_for_the_collector_any_longer_are_counted_a
     await house.restart("orchestrator", {"SAGA_TRACE_CAPACITY": "512"})
     before = await house.counted("orchestrator", names.SPANS_DROPPED)
     house.services.kill("collector")
-    bookings = list(islice(house.guests(ALL_CONFIRMED), 80))
+    bookings = list(islice(house.guests(ALL_CONFIRMED), 160))  # twice what queue and batch in hand can hold
     await house.as_meant(bookings)
     await house.start("collector")
 
