@@ -107,16 +107,20 @@ class Settlement:
         process = first.span(self.intake.group, end_ns)
         return Settled(deliveries, answered, (process,) if step is None else (process, step), result.tell)
 
+    def _rows(self, settled: Sequence[Settled]) -> list[tuple[Answered, type[Message], tuple[SpanRecord, ...]]]:
+        """What the inbox is given: an answer, the type of what was handled, and the spans to keep with it."""
+        return [
+            (one.answered, type(one.deliveries[0].envelope.body), (*one.spans, *self._reply_span(one.answered)))
+            for one in settled
+        ]
+
     async def keep(self, connection: Connection, settled: Sequence[Settled], writes: Sequence[Write] = ()) -> int:
         """Remember ``settled``, with ``writes``, in the open transaction if there is one; returns the batch number.
 
         Raises :class:`Raced`.
         """
         batch = self._heritage.next_batch()
-        rows = [
-            (one.answered, type(one.deliveries[0].envelope.body), (*one.spans, *self._reply_span(one.answered)))
-            for one in settled
-        ]
+        rows = self._rows(settled)
         kept = await self.inbox.keep(connection, rows, writer=self._heritage.writer, batch=batch, writes=writes)
         if len(kept) != len(rows):
             raise Raced
@@ -129,10 +133,7 @@ class Settlement:
         """Carry out and remember ``settled`` in one statement; returns them with the replies as they were stored, and
         the batch number. Raises :class:`Unexpected`, and nothing has happened then."""
         batch = self._heritage.next_batch()
-        rows = [
-            (one.answered, type(one.deliveries[0].envelope.body), (*one.spans, *self._reply_span(one.answered)))
-            for one in settled
-        ]
+        rows = self._rows(settled)
         self.faults.reach("before_commit")
         patches = await self.inbox.keep_as_expected(
             connection, rows, writer=self._heritage.writer, batch=batch, expectation=expectation

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from saga.telemetry.pipeline import SpanPipeline
 
 _MAX_TEXT = 512
+_ON_EXIT = ("end_on_exit", "record_exception", "set_status_on_exception")
 _UNSET = Status(StatusCode.UNSET)
 _SAMPLED = TraceFlags(TraceFlags.SAMPLED)
 
@@ -92,9 +93,9 @@ class _LeanTracer(trace.Tracer):
     @_agnosticcontextmanager
     def start_as_current_span(self, name: str, *args: Any, **kwargs: Any) -> Iterator[trace.Span]:
         """Like :meth:`start_span`, made current, and ended when the context is left."""
-        end_on_exit = kwargs.pop("end_on_exit", True)
+        on_exit = {key: kwargs.pop(key, True) for key in _ON_EXIT}
         span = self.start_span(name, *args, **kwargs)
-        with trace.use_span(span, end_on_exit=end_on_exit) as current:
+        with trace.use_span(span, **on_exit) as current:
             yield current
 
 
